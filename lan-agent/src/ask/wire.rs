@@ -1,0 +1,1 @@
+//! How asks and answers look in bytes.

@@ -1,1 +1,3 @@
-//! Stub.
+//! An agent plus Raft plus federation.
+
+pub mod leader;

@@ -123,11 +123,9 @@ impl KvVerb {
             | KvVerb::GetTree
             | KvVerb::CheckIndex
             | KvVerb::CheckNotExists => true,
-            KvVerb::Set
-            | KvVerb::Cas
-            | KvVerb::Delete
-            | KvVerb::DeleteTree
-            | KvVerb::DeleteCas => false,
+            KvVerb::Set | KvVerb::Cas | KvVerb::Delete | KvVerb::DeleteTree | KvVerb::DeleteCas => {
+                false
+            }
         }
     }
 }

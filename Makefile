@@ -1,0 +1,59 @@
+# make demo     three datacenters as local processes, a ?dc= query, a datacenter lost and back, a report
+# make test     every test: units, properties, simulation, real processes
+# make verify   everything that must hold before a change lands; writes nothing
+# make fix      formats, and applies what clippy can mend by itself
+# make bench    measures Causeway and Consul side by side (docs/benchmarks.md)
+# make release  one static binary: target/static/x86_64-unknown-linux-gnu/release/causeway
+
+CARGO ?= cargo
+DENY_VERSION := 0.20.2
+# An advisory database that is already on this machine; fetching one needs a network.
+ADVISORIES := $(wildcard $(or $(CARGO_HOME),$(HOME)/.cargo)/advisory-dbs)
+TARGET := $(shell rustc -vV | sed -n 's/^host: //p')
+
+.PHONY: demo build test verify fmt clippy doc deny bench fix release
+
+demo:
+	$(CARGO) build --locked --release --bin causeway
+	target/release/causeway drill lose-datacenter
+
+# The tests of real processes start the binary, so it is built first.
+build:
+	$(CARGO) build --locked --workspace --bins --tests
+
+ifneq ($(shell command -v cargo-nextest),)
+test: build
+	$(CARGO) nextest run --locked --workspace --no-fail-fast
+else
+test: build
+	$(CARGO) test --locked --workspace --no-fail-fast -- --test-threads=2
+endif
+
+verify: fmt clippy doc deny
+
+fmt:
+	$(CARGO) fmt --all --check
+
+clippy:
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+
+doc:
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps --document-private-items
+
+deny:
+	@command -v cargo-deny >/dev/null || $(CARGO) install cargo-deny --version $(DENY_VERSION) --locked --no-default-features
+	$(CARGO) deny --locked check licenses bans sources
+ifneq ($(ADVISORIES),)
+	$(CARGO) deny --locked --offline check advisories
+else
+	@echo "advisories: not checked, no advisory database on this machine"
+endif
+
+fix:
+	$(CARGO) clippy --fix --allow-dirty --allow-staged --workspace --all-targets
+	$(CARGO) fmt --all
+
+# Its own target directory: other RUSTFLAGS would rebuild everything in the shared one.
+release:
+	RUSTFLAGS='-C target-feature=+crt-static --cfg getrandom_backend="linux_getrandom"' \
+		$(CARGO) build --locked --release --target $(TARGET) --target-dir target/static --bin causeway

@@ -8,5 +8,7 @@ pub mod name;
 
 pub mod member;
 
+pub mod plan;
+
 pub use member::{Member, Profile, Role, Status};
 pub use name::{Datacenter, NameError, NodeId, NodeName};

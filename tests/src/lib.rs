@@ -1,1 +1,13 @@
-//! Stub.
+//! What the tests are made of: nothing here is a test of the product, the binaries in
+//! `tests/tests/` are.
+//!
+//! - [`source`] reads Rust source as text, for `tidy`.
+//! - [`linearizable`] decides whether what concurrent clients saw of a key could have happened
+//!   in some order.
+//! - [`fabric`] is a network in memory, for the simulation: it delays, loses and cuts, and the
+//!   same seed gives the same bytes.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test stops where it stands")]
+
+pub mod fabric;
+pub mod linearizable;
+pub mod source;

@@ -1,0 +1,512 @@
+//! Decides whether what concurrent clients saw of a key-value store is linearizable.
+//!
+//! The search of Wing and Gong with Lowe's memoisation ("Testing for linearizability", 2017):
+//! try each operation that may come next, remember the pairs of (operations done, state) that
+//! led nowhere. Keys are independent, so each is searched alone. The model is a register: a
+//! value or none; read, write, delete, and compare-and-set on the value.
+//!
+//! An operation whose answer was lost may have taken effect at any time after it began, or never:
+//! it may be placed anywhere after its begin and needs no place. Every write carries a value of
+//! its own, so a value says which write it came from.
+//!
+//! The search is bounded by [`STEPS_MAX`]: beyond it the verdict is [`Flaw::TooHard`], which a
+//! test must treat as a failure of its own and record shorter histories.
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    fmt,
+    sync::{Arc, Mutex},
+};
+
+/// Most steps of a search for one key: some seconds.
+pub const STEPS_MAX: usize = 4_000_000;
+
+/// A value that was written, unique in its history.
+pub type Value = u64;
+
+/// What a client did with a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Op {
+    /// Reads the value.
+    Read,
+    /// Sets the value.
+    Write(Value),
+    /// Removes the key.
+    Delete,
+    /// Sets the value if the present one is as expected; `None`: if there is none.
+    Cas(Option<Value>, Value),
+}
+
+/// What the client was told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// A write, a delete or a successful comparison took effect.
+    Done,
+    /// The comparison failed: nothing was changed.
+    Mismatch,
+    /// What was read.
+    Saw(Option<Value>),
+    /// No answer: it may have taken effect, or may yet.
+    Unknown,
+}
+
+/// One operation: when it began, when it ended, what came of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Call {
+    /// Who.
+    pub client: usize,
+    /// What.
+    pub op: Op,
+    /// Place in the history's order of events.
+    pub begin: u64,
+    /// Place in the history's order of events; `u64::MAX` when the outcome is unknown.
+    pub end: u64,
+    /// What came of it.
+    pub outcome: Outcome,
+}
+
+/// Why a history is not one of a linearizable store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Flaw {
+    /// No order explains the answers.
+    Impossible {
+        /// The key.
+        key: String,
+        /// The longest order found, then the operations that can't follow it.
+        story: String,
+    },
+    /// The search was given up.
+    TooHard {
+        /// The key.
+        key: String,
+        /// How many operations it has.
+        calls: usize,
+    },
+}
+
+impl fmt::Display for Flaw {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Flaw::Impossible { key, story } => write!(f, "key {key}: no order explains:\n{story}"),
+            Flaw::TooHard { key, calls } => {
+                write!(f, "key {key}: {calls} operations are too many to decide: record fewer")
+            }
+        }
+    }
+}
+
+/// What concurrent clients did and saw, recorded as it happens. Clones share one record.
+#[derive(Debug, Clone, Default)]
+pub struct History(Arc<Mutex<Events>>);
+
+#[derive(Debug, Default)]
+struct Events {
+    clock: u64,
+    calls: BTreeMap<String, Vec<Call>>,
+}
+
+/// An operation that began. Dropped without an outcome, its outcome is unknown.
+#[derive(Debug)]
+pub struct Begun {
+    history: History,
+    key: String,
+    index: usize,
+}
+
+impl History {
+    /// Records that a client begins an operation. Call it before the request is sent.
+    pub fn begin(&self, client: usize, key: &str, op: Op) -> Begun {
+        let mut events = self.0.lock().expect("nobody panics in here");
+        events.clock += 1;
+        let begin = events.clock;
+        let calls = events.calls.entry(key.to_owned()).or_default();
+        calls.push(Call { client, op, begin, end: u64::MAX, outcome: Outcome::Unknown });
+        let index = calls.len() - 1;
+        Begun { history: self.clone(), key: key.to_owned(), index }
+    }
+
+    /// Returns the operations on each key, in the order in which they began.
+    pub fn calls(&self) -> BTreeMap<String, Vec<Call>> {
+        self.0.lock().expect("nobody panics in here").calls.clone()
+    }
+
+    /// Counts the operations whose outcome is known.
+    pub fn known(&self) -> usize {
+        let calls = self.calls();
+        calls.values().flatten().filter(|call| call.outcome != Outcome::Unknown).count()
+    }
+
+    /// Checks every key.
+    pub fn check(&self) -> Result<(), Flaw> {
+        self.calls().into_iter().try_for_each(|(key, calls)| check(&key, &calls))
+    }
+}
+
+impl Begun {
+    /// Records the outcome. Call it after the answer came.
+    pub fn end(self, outcome: Outcome) {
+        if outcome == Outcome::Unknown {
+            return;
+        }
+        let mut events = self.history.0.lock().expect("nobody panics in here");
+        events.clock += 1;
+        let end = events.clock;
+        let call = events.calls.get_mut(&self.key).and_then(|calls| calls.get_mut(self.index));
+        let call = call.expect("it was begun");
+        (call.end, call.outcome) = (end, outcome);
+    }
+}
+
+/// Checks the operations on one key.
+pub fn check(key: &str, calls: &[Call]) -> Result<(), Flaw> {
+    let calls = without_unseen(calls);
+    Search::new(&calls).run(key)
+}
+
+/// Drops writes of unknown outcome that nothing gives away, which is sound when no comparison
+/// failed: leaving such a write out of an order that explains the rest explains the rest too.
+fn without_unseen(calls: &[Call]) -> Vec<Call> {
+    let failed = calls.iter().any(|call| call.outcome == Outcome::Mismatch);
+    let seen: HashSet<Value> = calls
+        .iter()
+        .filter_map(|call| match (call.op, call.outcome) {
+            (_, Outcome::Saw(value)) => value,
+            (Op::Cas(expected, _), _) => expected,
+            _ => None,
+        })
+        .collect();
+    let given_away = |call: &Call| match call.op {
+        Op::Write(value) | Op::Cas(_, value) => {
+            failed || call.outcome != Outcome::Unknown || seen.contains(&value)
+        }
+        Op::Read => call.outcome != Outcome::Unknown,
+        Op::Delete => true,
+    };
+    let mut kept: Vec<Call> = calls.iter().copied().filter(given_away).collect();
+    kept.sort_by_key(|call| call.begin);
+    kept
+}
+
+/// Applies an operation to a state, if its outcome allows it there.
+fn apply(call: &Call, state: Option<Value>) -> Option<Option<Value>> {
+    match (call.op, call.outcome) {
+        (Op::Read, Outcome::Saw(value)) => (value == state).then_some(state),
+        (Op::Write(value), Outcome::Done | Outcome::Unknown) => Some(Some(value)),
+        (Op::Delete, Outcome::Done | Outcome::Unknown) => Some(None),
+        (Op::Cas(expected, value), Outcome::Done | Outcome::Unknown) => {
+            (expected == state).then_some(Some(value))
+        }
+        (Op::Cas(expected, _), Outcome::Mismatch) => (expected != state).then_some(state),
+        _ => None,
+    }
+}
+
+/// Operations that have their place: all before `from`, and those of `after`.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Placed {
+    from: usize,
+    after: Vec<u64>,
+}
+
+impl Placed {
+    fn contains(&self, index: usize) -> bool {
+        index < self.from || {
+            let offset = index - self.from;
+            self.after.get(offset / 64).is_some_and(|word| word >> (offset % 64) & 1 == 1)
+        }
+    }
+
+    fn with(&self, index: usize, calls: usize) -> Self {
+        let mut placed: Vec<usize> =
+            (self.from..calls).filter(|other| *other == index || self.contains(*other)).collect();
+        let mut from = self.from;
+        while placed.first() == Some(&from) {
+            placed.remove(0);
+            from += 1;
+        }
+        let mut after = Vec::new();
+        for offset in placed.iter().map(|other| other - from) {
+            after.resize(offset / 64 + 1, 0_u64);
+            after[offset / 64] |= 1 << (offset % 64);
+        }
+        Self { from, after }
+    }
+}
+
+/// A place in the search: what is placed, the state after it, what may come next.
+struct Frame {
+    placed: Placed,
+    state: Option<Value>,
+    next: Vec<usize>,
+}
+
+struct Search<'a> {
+    calls: &'a [Call],
+    known: usize,
+    dead: HashSet<(Placed, Option<Value>)>,
+}
+
+impl<'a> Search<'a> {
+    fn new(calls: &'a [Call]) -> Self {
+        let known = calls.iter().filter(|call| call.outcome != Outcome::Unknown).count();
+        Self { calls, known, dead: HashSet::new() }
+    }
+
+    /// Operations that may come next, best guess last: known ones that end soonest.
+    fn next(&self, placed: &Placed) -> Vec<usize> {
+        let open = || (placed.from..self.calls.len()).filter(|index| !placed.contains(*index));
+        let first_end = open().map(|index| self.calls[index].end).min().unwrap_or(u64::MAX);
+        let mut next: Vec<usize> =
+            open().take_while(|index| self.calls[*index].begin < first_end).collect();
+        next.sort_by_key(|index| std::cmp::Reverse(self.calls[*index].end));
+        next
+    }
+
+    fn frame(&self, placed: Placed, state: Option<Value>) -> Frame {
+        let next = self.next(&placed);
+        Frame { placed, state, next }
+    }
+
+    fn run(mut self, key: &str) -> Result<(), Flaw> {
+        let mut steps = 0;
+        let mut order: Vec<usize> = Vec::new();
+        let mut longest: Vec<usize> = Vec::new();
+        let mut stack = vec![self.frame(Placed { from: 0, after: Vec::new() }, None)];
+        let mut placed_known = 0;
+        while placed_known < self.known {
+            steps += 1;
+            if steps > STEPS_MAX {
+                return Err(Flaw::TooHard { key: key.to_owned(), calls: self.calls.len() });
+            }
+            let Some(top) = stack.last_mut() else {
+                return Err(Flaw::Impossible { key: key.to_owned(), story: self.story(&longest) });
+            };
+            let Some(index) = top.next.pop() else {
+                stack.pop();
+                placed_known -= order.pop().map_or(0, |index| self.is_known(index));
+                continue;
+            };
+            let Some(state) = apply(&self.calls[index], top.state) else { continue };
+            let placed = top.placed.with(index, self.calls.len());
+            if !self.dead.insert((placed.clone(), state)) {
+                continue;
+            }
+            let frame = self.frame(placed, state);
+            stack.push(frame);
+            order.push(index);
+            placed_known += self.is_known(index);
+            if order.len() > longest.len() {
+                longest.clone_from(&order);
+            }
+        }
+        Ok(())
+    }
+
+    fn is_known(&self, index: usize) -> usize {
+        usize::from(self.calls[index].outcome != Outcome::Unknown)
+    }
+
+    /// The last operations of the longest order, and what could not follow.
+    fn story(&self, longest: &[usize]) -> String {
+        let line = |mark: &str, index: usize| {
+            let Call { client, op, begin, end, outcome } = self.calls[index];
+            let end = if end == u64::MAX { "..".to_owned() } else { end.to_string() };
+            format!("  {mark} client {client} [{begin}, {end}] {op:?} -> {outcome:?}\n")
+        };
+        let shown = longest.len().saturating_sub(12);
+        let mut story: String = longest[shown..].iter().map(|index| line(" ", *index)).collect();
+        let open = (0..self.calls.len()).filter(|index| !longest.contains(index));
+        story.extend(open.take(12).map(|index| line("?", index)));
+        story
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::{RngExt, SeedableRng, rngs::SmallRng};
+
+    use super::*;
+
+    fn call(client: usize, op: Op, begin: u64, end: u64, outcome: Outcome) -> Call {
+        let end = if outcome == Outcome::Unknown { u64::MAX } else { end };
+        Call { client, op, begin, end, outcome }
+    }
+
+    #[test]
+    fn a_read_sees_the_write_before_it() {
+        let calls = [
+            call(0, Op::Write(1), 1, 2, Outcome::Done),
+            call(1, Op::Read, 3, 4, Outcome::Saw(Some(1))),
+        ];
+        assert_eq!(check("k", &calls), Ok(()));
+    }
+
+    #[test]
+    fn a_stale_read_is_a_flaw() {
+        let calls = [
+            call(0, Op::Write(1), 1, 2, Outcome::Done),
+            call(0, Op::Write(2), 3, 4, Outcome::Done),
+            call(1, Op::Read, 5, 6, Outcome::Saw(Some(1))),
+        ];
+        assert!(matches!(check("k", &calls), Err(Flaw::Impossible { .. })));
+    }
+
+    #[test]
+    fn a_lost_write_is_a_flaw() {
+        let calls = [
+            call(0, Op::Write(1), 1, 2, Outcome::Done),
+            call(1, Op::Read, 3, 4, Outcome::Saw(None)),
+        ];
+        assert!(check("k", &calls).is_err());
+    }
+
+    #[test]
+    fn reads_that_go_back_in_time_are_a_flaw() {
+        let calls = [
+            call(0, Op::Write(1), 1, 2, Outcome::Done),
+            call(0, Op::Write(2), 3, 20, Outcome::Done),
+            call(1, Op::Read, 4, 5, Outcome::Saw(Some(2))),
+            call(2, Op::Read, 6, 7, Outcome::Saw(Some(1))),
+        ];
+        assert!(check("k", &calls).is_err());
+    }
+
+    #[test]
+    fn overlapping_writes_may_come_in_either_order() {
+        for last in [1, 2] {
+            let calls = [
+                call(0, Op::Write(1), 1, 4, Outcome::Done),
+                call(1, Op::Write(2), 2, 3, Outcome::Done),
+                call(2, Op::Read, 5, 6, Outcome::Saw(Some(last))),
+            ];
+            assert_eq!(check("k", &calls), Ok(()), "last {last}");
+        }
+    }
+
+    #[test]
+    fn a_write_of_unknown_outcome_may_show_late_or_never() {
+        let lost = call(0, Op::Write(1), 1, 0, Outcome::Unknown);
+        let other = call(1, Op::Write(2), 2, 3, Outcome::Done);
+        for value in [1, 2] {
+            let calls = [lost, other, call(1, Op::Read, 8, 9, Outcome::Saw(Some(value)))];
+            assert_eq!(check("k", &calls), Ok(()), "value {value}");
+        }
+    }
+
+    #[test]
+    fn a_write_of_unknown_outcome_shows_only_once() {
+        let calls = [
+            call(0, Op::Write(1), 1, 0, Outcome::Unknown),
+            call(1, Op::Read, 2, 3, Outcome::Saw(Some(1))),
+            call(1, Op::Write(2), 4, 5, Outcome::Done),
+            call(1, Op::Read, 6, 7, Outcome::Saw(Some(1))),
+        ];
+        assert!(check("k", &calls).is_err());
+    }
+
+    #[test]
+    fn only_one_of_two_comparisons_with_the_same_value_succeeds() {
+        let calls = [
+            call(0, Op::Write(1), 1, 2, Outcome::Done),
+            call(0, Op::Cas(Some(1), 2), 3, 6, Outcome::Done),
+            call(1, Op::Cas(Some(1), 3), 4, 5, Outcome::Done),
+        ];
+        assert!(check("k", &calls).is_err());
+        let mut one_fails = calls;
+        one_fails[2].outcome = Outcome::Mismatch;
+        assert_eq!(check("k", &one_fails), Ok(()));
+    }
+
+    #[test]
+    fn a_failed_comparison_may_be_the_only_trace_of_a_lost_write() {
+        let calls = [
+            call(0, Op::Write(1), 1, 2, Outcome::Done),
+            call(1, Op::Write(7), 3, 0, Outcome::Unknown),
+            call(0, Op::Cas(Some(1), 2), 4, 5, Outcome::Mismatch),
+        ];
+        assert_eq!(check("k", &calls), Ok(()));
+        assert!(check("k", &[calls[0], calls[2]]).is_err());
+    }
+
+    #[test]
+    fn a_deleted_key_reads_as_none() {
+        let calls = [
+            call(0, Op::Write(1), 1, 2, Outcome::Done),
+            call(0, Op::Delete, 3, 4, Outcome::Done),
+            call(1, Op::Read, 5, 6, Outcome::Saw(Some(1))),
+        ];
+        assert!(check("k", &calls).is_err());
+    }
+
+    /// Plays clients against a real register; effects take place at a random point of each call.
+    fn play(seed: u64, count: usize) -> Vec<Call> {
+        let mut rng = SmallRng::seed_from_u64(seed);
+        let (mut state, mut clock, mut value) = (None, 0_u64, 0_u64);
+        let mut open: Vec<(Call, bool)> = Vec::new();
+        let mut done = Vec::new();
+        while done.len() < count {
+            clock += 1;
+            let client = rng.random_range(0..10_usize);
+            match open.iter().position(|(call, _)| call.client == client) {
+                None => {
+                    value += 1;
+                    let op = match rng.random_range(0..4) {
+                        0 => Op::Write(value),
+                        1 => Op::Cas(state, value),
+                        _ => Op::Read,
+                    };
+                    open.push((call(client, op, clock, u64::MAX, Outcome::Unknown), false));
+                }
+                Some(index) if !open[index].1 => {
+                    let (call, effected) = &mut open[index];
+                    *effected = true;
+                    call.outcome = match call.op {
+                        Op::Read => Outcome::Saw(state),
+                        Op::Cas(expected, _) if expected != state => Outcome::Mismatch,
+                        _ => Outcome::Done,
+                    };
+                    state = apply(call, state).expect("it was just decided");
+                }
+                Some(index) => {
+                    let (mut call, _) = open.remove(index);
+                    call.end = clock;
+                    if rng.random_bool(0.05) {
+                        (call.end, call.outcome) = (u64::MAX, Outcome::Unknown);
+                    }
+                    done.push(call);
+                }
+            }
+        }
+        let open = open.into_iter().filter(|(_, effected)| *effected);
+        done.extend(open.map(|(call, _)| Call { outcome: Outcome::Unknown, ..call }));
+        done
+    }
+
+    #[test]
+    fn histories_of_a_real_register_pass() {
+        for seed in 0..20 {
+            assert_eq!(check("k", &play(seed, 400)), Ok(()), "seed {seed}");
+        }
+    }
+
+    #[test]
+    fn a_lie_in_a_long_history_is_found() {
+        for seed in 0..20 {
+            let mut calls = play(seed, 200);
+            calls.sort_by_key(|call| call.begin);
+            let reads = calls.iter_mut().filter(|call| matches!(call.outcome, Outcome::Saw(_)));
+            let lie = reads.last().expect("there are reads");
+            lie.outcome = Outcome::Saw(Some(999_999));
+            assert!(matches!(check("k", &calls), Err(Flaw::Impossible { .. })), "seed {seed}");
+        }
+    }
+
+    #[test]
+    fn a_dropped_operation_is_of_unknown_outcome() {
+        let history = History::default();
+        drop(history.begin(0, "a", Op::Write(1)));
+        history.begin(1, "a", Op::Read).end(Outcome::Saw(Some(1)));
+        assert_eq!(history.known(), 1);
+        assert_eq!(history.check(), Ok(()));
+    }
+}

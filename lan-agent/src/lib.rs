@@ -1,7 +1,15 @@
 //! One node's life in its datacenter: its place in the LAN pool, what it asks of the
 //! servers, and the HTTP interface that it offers to the applications beside it.
 //!
-//! [`ask`] defines what may be asked of a server, [`caller`] by which way.
+//! [`ask`] defines what may be asked of a server, [`caller`] by which way; [`servers`] chooses
+//! among the servers; [`pool`] knows the other nodes; [`agent`] puts them together for [`http`].
 
+pub mod agent;
 pub mod ask;
 pub mod caller;
+pub mod http;
+pub mod metrics;
+pub mod pool;
+pub mod telemetry;
+
+pub use agent::Agent;

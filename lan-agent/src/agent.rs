@@ -1,0 +1,162 @@
+//! One node: what it is, its place in the LAN pool, and the way by which it asks.
+//!
+//! Everything that the local interfaces offer goes through an [`Agent`]. It holds no state of
+//! its own beside the counters for ids: the pool has its task, the server its dispatch.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use topology::{Datacenter, Profile};
+use uuid::{Builder, Uuid};
+
+use crate::{
+    ask::{Answer, Ask, AskError, RequestId, TraceId},
+    caller::Caller,
+    metrics::Metrics,
+    pool::Pool,
+    telemetry::Registry,
+};
+
+/// How long an ask that does not block may take when nothing else is configured.
+pub const ASK_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Longest time that a graceful leave may take before the agent stops all the same.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// What an agent is told about itself.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Its own profile in the LAN pool: name, id, datacenter, role, addresses, version.
+    pub me: Profile,
+    /// The datacenter whose configuration the others follow; usually the own one.
+    pub primary_dc: Datacenter,
+    /// The commit that the program was built from; empty when not known.
+    pub revision: String,
+    /// The node's metadata (`node_meta`).
+    pub meta: BTreeMap<String, String>,
+    /// The whole configuration as `agent/self` shows it, secrets already hidden.
+    pub settings: serde_json::Value,
+    /// How long an ask that does not block may take.
+    pub ask_timeout: Duration,
+    /// Makes ids; different at each start.
+    pub seed: u64,
+    /// When the process started, in milliseconds since 1970.
+    pub started_ms: u64,
+}
+
+/// One node's life in its datacenter.
+pub struct Agent {
+    /// What it was told about itself.
+    pub config: Config,
+    /// Its place in the LAN pool.
+    pub pool: Pool,
+    /// The way to the servers.
+    pub caller: Arc<dyn Caller>,
+    /// What it counts.
+    pub metrics: Metrics,
+    /// Where all counts of the process come together.
+    pub registry: Registry,
+    ids: AtomicU64,
+    started: Instant,
+    stop: CancellationToken,
+}
+
+impl Agent {
+    /// Puts an agent together. `stop` is cancelled when the agent is to stop, by whoever wants it.
+    pub fn new(
+        config: Config,
+        pool: Pool,
+        caller: Arc<dyn Caller>,
+        registry: Registry,
+        stop: CancellationToken,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            config,
+            pool,
+            caller,
+            metrics: Metrics::resolve(),
+            registry,
+            ids: AtomicU64::new(1),
+            started: Instant::now(),
+            stop,
+        })
+    }
+
+    /// Answers an ask by its deadline, counting it.
+    ///
+    /// Reads that block end at once when the agent stops, so that stopping takes no longer than
+    /// the shortest answer.
+    pub async fn ask(&self, ask: Ask) -> Result<Answer, AskError> {
+        let deadline = ask.deadline;
+        let blocking = ask.blocking.is_some();
+        let answer = self.caller.ask(ask);
+        tokio::select! {
+            biased;
+            answer = tokio::time::timeout_at(deadline, answer) => match answer {
+                Ok(answer) => answer,
+                Err(_) => Err(AskError::Deadline("no server answered in time".to_owned())),
+            },
+            () = self.stop.cancelled(), if blocking => {
+                Err(AskError::CutOff("this agent is stopping".to_owned()))
+            }
+        }
+    }
+
+    /// Makes an id that no other request has.
+    pub fn new_request(&self) -> RequestId {
+        RequestId(self.new_id(self.config.seed))
+    }
+
+    /// Makes an id for what a client does.
+    pub fn new_trace(&self) -> TraceId {
+        // Another half of the space than requests, so that the two are never mistaken.
+        TraceId(self.new_id(self.config.seed.rotate_left(32) ^ u64::MAX))
+    }
+
+    /// Leaves Raft and the pools so that nobody holds this node for failed, then stops.
+    ///
+    /// Fails with a sentence when the servers could not be told; the agent stops all the same.
+    pub async fn leave(&self) -> Result<(), String> {
+        let told = tokio::time::timeout(LEAVE_TIMEOUT, async {
+            let told = match self.caller.server() {
+                Some(server) => server.leave().await,
+                None => Ok(()),
+            };
+            self.pool.leave().await;
+            told
+        })
+        .await;
+        self.stop.cancel();
+        told.unwrap_or_else(|_| Err("leaving took too long".to_owned()))
+    }
+
+    /// Is cancelled when the agent is to stop.
+    pub fn stopping(&self) -> &CancellationToken {
+        &self.stop
+    }
+
+    /// Returns how long the agent has been running.
+    pub fn age(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// Returns the present in milliseconds since 1970, by the time of the start and the monotonic clock.
+    pub fn now_ms(&self) -> u64 {
+        let age = u64::try_from(self.age().as_millis()).unwrap_or(u64::MAX);
+        self.config.started_ms.saturating_add(age)
+    }
+
+    fn new_id(&self, high: u64) -> Uuid {
+        let low = self.ids.fetch_add(1, Ordering::Relaxed);
+        let bytes = (u128::from(high) << 64 | u128::from(low)).to_be_bytes();
+        Builder::from_random_bytes(bytes).into_uuid()
+    }
+}

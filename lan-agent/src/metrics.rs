@@ -1,0 +1,57 @@
+//! What an agent counts. Handles are resolved once, so that counting is one atomic addition.
+
+use metrics::{Counter, Gauge, Histogram, Unit};
+
+/// The agent's counters.
+pub struct Metrics {
+    /// HTTP requests answered below 400.
+    pub http_ok: Counter,
+    /// HTTP requests answered from 400 to 499: the client was wrong, or there was nothing.
+    pub http_refused: Counter,
+    /// HTTP requests answered from 500 on: the cluster was wrong.
+    pub http_failed: Counter,
+    /// Time from an HTTP request's head to its answer, in seconds; blocking queries excepted.
+    pub http_seconds: Histogram,
+    /// Open HTTP connections.
+    pub http_connections: Gauge,
+    /// HTTP connections refused because their client had too many.
+    pub http_connections_refused: Counter,
+}
+
+impl Metrics {
+    /// Resolves the counters with the recorder of this process.
+    pub fn resolve() -> Self {
+        Self {
+            http_ok: counter("causeway.http.ok", "HTTP requests answered below 400"),
+            http_refused: counter(
+                "causeway.http.refused",
+                "HTTP requests answered from 400 to 499: the client was wrong, or there was nothing",
+            ),
+            http_failed: counter(
+                "causeway.http.failed",
+                "HTTP requests answered from 500 on: the cluster was wrong",
+            ),
+            http_seconds: {
+                metrics::describe_histogram!(
+                    "causeway.http.seconds",
+                    Unit::Seconds,
+                    "Time from an HTTP request's head to its answer; blocking queries excepted"
+                );
+                metrics::histogram!("causeway.http.seconds")
+            },
+            http_connections: {
+                metrics::describe_gauge!("causeway.http.connections", "Open HTTP connections");
+                metrics::gauge!("causeway.http.connections")
+            },
+            http_connections_refused: counter(
+                "causeway.http.connections_refused",
+                "HTTP connections refused because their client had too many",
+            ),
+        }
+    }
+}
+
+fn counter(name: &'static str, help: &'static str) -> Counter {
+    metrics::describe_counter!(name, help);
+    metrics::counter!(name)
+}

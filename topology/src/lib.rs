@@ -10,5 +10,7 @@ pub mod member;
 
 pub mod plan;
 
+pub mod gossip;
+
 pub use member::{Member, Profile, Role, Status};
 pub use name::{Datacenter, NameError, NodeId, NodeName};

@@ -12,6 +12,9 @@ use crate::name::{Datacenter, NodeId, NodeName};
 /// Most tags a profile may hold, so that it fits in a gossip packet.
 pub const TAGS_MAX: usize = 16;
 
+/// Longest version, tag name or tag value, so that a profile fits in a gossip packet.
+pub const LABEL_LEN_MAX: usize = 128;
+
 /// What a node does in its datacenter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

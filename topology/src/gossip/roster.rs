@@ -1,0 +1,425 @@
+//! The members of a pool: what they wrote of themselves joined with what SWIM holds them for.
+//!
+//! Two sources meet here. [`Record`]s say which name is at which address; [`Peer`]s say which
+//! address answers. A member's status follows from both:
+//!
+//! ```text
+//!               stays        forced, pruned   left
+//! answers       alive        leaving *        leaving *
+//! silent        failed       left             left
+//! * alive, when it answers from a later start than the one that the word is about
+//! ```
+//!
+//! A name belongs to the node that had it first, until that node is silent. An address belongs
+//! to the latest start that claimed it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    time::Duration,
+};
+
+use crate::member::{Member, Role, Status};
+
+use super::{
+    Event, Refusal,
+    config::Scope,
+    identity::Identity,
+    record::{Record, RecordHead, Stamp, Word},
+};
+
+/// Most members that a roster holds: four times the largest pool that is planned for, so that a
+/// peer gone mad can't eat the memory.
+const MEMBERS_MAX: usize = 20_000;
+
+/// Most addresses whose refusal is remembered, so that each is reported once.
+const REFUSED_MAX: usize = 256;
+
+/// What SWIM holds an address for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Peer {
+    /// The latest start heard of.
+    pub(crate) boot: u64,
+    /// Whether it answers, or is not yet known not to.
+    pub(crate) active: bool,
+}
+
+/// A member and what its status is derived from.
+#[derive(Debug, Clone)]
+pub(crate) struct Entry {
+    /// As it is shown.
+    pub(crate) member: Member,
+    /// How new the profile is.
+    pub(crate) stamp: Stamp,
+    /// When to forget it; told by [`Roster::judge`] when it goes silent.
+    pub(crate) reap_at: Option<Duration>,
+}
+
+impl Entry {
+    /// Tells whether it is kept only to remember that it was pruned.
+    fn is_tombstone(&self) -> bool {
+        self.member.status == Status::Left && self.stamp.word == Word::Pruned
+    }
+
+    /// Returns what spreads about it.
+    pub(crate) fn record(&self) -> Record {
+        Record { stamp: self.stamp, profile: self.member.profile.clone() }
+    }
+}
+
+/// What became of a record.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Accepted {
+    /// It is no news.
+    Stale,
+    /// It is about this node, and newer than what this node wrote: to be refuted.
+    Mine(Stamp),
+    /// Its member is not let in.
+    Refused(Refusal),
+    /// It was taken; these names are to be judged.
+    News(Vec<String>),
+}
+
+/// The members of a pool, as one of them knows them.
+#[derive(Debug)]
+pub(crate) struct Roster {
+    scope: Scope,
+    me: String,
+    reap_after: Duration,
+    entries: BTreeMap<String, Entry>,
+    /// Which name an address belongs to.
+    owners: BTreeMap<SocketAddr, String>,
+    peers: BTreeMap<SocketAddr, Peer>,
+    /// Addresses that answer, but whose profile isn't known.
+    unknown: BTreeSet<SocketAddr>,
+    refused: BTreeSet<SocketAddr>,
+    alive: usize,
+}
+
+impl Roster {
+    /// Begins a roster that holds nobody but this node.
+    pub(crate) fn new(scope: Scope, reap_after: Duration, me: Record) -> Self {
+        let key = scope.key(&me.profile);
+        let owners = BTreeMap::from([(me.profile.addr, key.clone())]);
+        let member = Member { profile: me.profile, status: Status::Alive };
+        let entry = Entry { member, stamp: me.stamp, reap_at: None };
+        Self {
+            scope,
+            me: key.clone(),
+            reap_after,
+            entries: BTreeMap::from([(key, entry)]),
+            owners,
+            peers: BTreeMap::new(),
+            unknown: BTreeSet::new(),
+            refused: BTreeSet::new(),
+            alive: 1,
+        }
+    }
+
+    /// Returns this node's name in the pool.
+    pub(crate) fn my_key(&self) -> &str {
+        &self.me
+    }
+
+    /// Returns this node's entry.
+    pub(crate) fn me(&self) -> &Entry {
+        &self.entries[&self.me]
+    }
+
+    /// Writes this node's record.
+    pub(crate) fn write_me(&mut self, record: Record, status: Status) {
+        if let Some(entry) = self.entries.get_mut(&self.me) {
+            *entry = Entry {
+                member: Member { profile: record.profile, status },
+                stamp: record.stamp,
+                reap_at: None,
+            };
+        }
+    }
+
+    /// Returns an entry.
+    pub(crate) fn get(&self, key: &str) -> Option<&Entry> {
+        self.entries.get(key)
+    }
+
+    /// Returns all entries, also those that are not shown, by name.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = (&String, &Entry)> {
+        self.entries.iter()
+    }
+
+    /// Returns the members that are shown, by name.
+    pub(crate) fn members(&self) -> impl Iterator<Item = &Member> {
+        self.entries.values().filter(|entry| !entry.is_tombstone()).map(|entry| &entry.member)
+    }
+
+    /// Returns the members other than this node that have a status.
+    pub(crate) fn others(&self, status: Status) -> impl Iterator<Item = &Member> {
+        let me = &self.me;
+        self.entries
+            .iter()
+            .filter(move |(key, entry)| *key != me && entry.member.status == status)
+            .map(|(_, entry)| &entry.member)
+    }
+
+    /// Returns how many members are alive, this node included.
+    pub(crate) fn alive(&self) -> usize {
+        self.alive
+    }
+
+    /// Returns what SWIM holds an address for.
+    pub(crate) fn peer(&self, addr: SocketAddr) -> Option<Peer> {
+        self.peers.get(&addr).copied()
+    }
+
+    /// Returns the addresses that answer, but nobody said for whom.
+    pub(crate) fn unknown(&self) -> &BTreeSet<SocketAddr> {
+        &self.unknown
+    }
+
+    /// Tells whether a record is surely no news, from its beginning alone.
+    pub(crate) fn knows(&self, head: &RecordHead<'_>) -> bool {
+        let known = |entry: &Entry| entry.member.profile.id == head.id && entry.stamp >= head.stamp;
+        match self.scope {
+            Scope::Lan => self.entries.get(head.name).is_some_and(known),
+            Scope::Wan => {
+                self.entries.get(&format!("{}.{}", head.name, head.dc)).is_some_and(known)
+            }
+        }
+    }
+
+    /// Notes what SWIM holds an address for now, and returns the name that is to be judged.
+    pub(crate) fn observe(&mut self, identity: Identity, active: bool) -> Option<String> {
+        let Identity { addr, boot } = identity;
+        self.peers.insert(addr, Peer { boot, active });
+        let owner = self.owners.get(&addr).cloned();
+        if active && owner.is_none() && !self.refused.contains(&addr) {
+            self.unknown.insert(addr);
+        } else {
+            self.unknown.remove(&addr);
+        }
+        owner
+    }
+
+    /// Takes a record, unless it is old or its member is not let in.
+    pub(crate) fn accept(&mut self, record: Record) -> Accepted {
+        if let Some(refusal) = self.refusal(&record) {
+            return Accepted::Refused(refusal);
+        }
+        let key = self.scope.key(&record.profile);
+        let addr = record.profile.addr;
+        let is_mine = key == self.me;
+        if let Some(known) = self.entries.get(&key) {
+            let same_node = known.member.profile.id == record.profile.id;
+            if same_node && record.stamp <= known.stamp {
+                return Accepted::Stale;
+            }
+            if same_node && is_mine {
+                return Accepted::Mine(record.stamp);
+            }
+            if !same_node {
+                let rival_answers = addr != known.member.profile.addr
+                    && self.peer(addr).is_some_and(|peer| peer.active);
+                let holder_answers = matches!(known.member.status, Status::Alive | Status::Leaving);
+                match (holder_answers, rival_answers) {
+                    (true, true) => return Accepted::Refused(Refusal::NameTaken),
+                    (true, false) => return Accepted::Stale,
+                    (false, true) => {}
+                    (false, false) if record.claim(&known.record()).is_gt() => {}
+                    (false, false) => return Accepted::Stale,
+                }
+            }
+        } else if self.entries.len() >= MEMBERS_MAX {
+            return Accepted::Refused(Refusal::PoolFull);
+        }
+        Accepted::News(self.put(key, record))
+    }
+
+    /// Says why a member is not let in, as far as its record alone tells.
+    fn refusal(&self, record: &Record) -> Option<Refusal> {
+        match self.scope {
+            Scope::Lan if record.profile.dc != self.me().member.profile.dc => {
+                Some(Refusal::ForeignDatacenter)
+            }
+            Scope::Wan if record.profile.role != Role::Server => Some(Refusal::NotAServer),
+            Scope::Lan | Scope::Wan => None,
+        }
+    }
+
+    /// Stores a record and returns the names that are to be judged.
+    fn put(&mut self, key: String, record: Record) -> Vec<String> {
+        let addr = record.profile.addr;
+        let boot = record.stamp.boot;
+        let mut touched = vec![key.clone()];
+        match self.entries.get_mut(&key) {
+            Some(entry) => {
+                let old = entry.member.profile.addr;
+                entry.member.profile = record.profile;
+                entry.stamp = record.stamp;
+                if old != addr && self.owners.get(&old) == Some(&key) {
+                    self.owners.remove(&old);
+                }
+            }
+            None => {
+                // Judged before anybody sees it.
+                let member = Member { profile: record.profile, status: Status::Left };
+                self.entries
+                    .insert(key.clone(), Entry { member, stamp: record.stamp, reap_at: None });
+            }
+        }
+        let owner = self.owners.get(&addr);
+        let is_later = |owner: &String| {
+            *owner == key
+                || (*owner != self.me
+                    && self.entries.get(owner).is_none_or(|entry| entry.stamp.boot <= boot))
+        };
+        if owner.is_none_or(is_later) {
+            self.unknown.remove(&addr);
+            let former = self.owners.insert(addr, key.clone());
+            touched.extend(former.filter(|former| *former != key));
+        }
+        touched
+    }
+
+    /// Remembers that an address was refused; true the first time.
+    pub(crate) fn refuse(&mut self, addr: SocketAddr) -> bool {
+        if self.refused.len() >= REFUSED_MAX {
+            self.refused.clear();
+        }
+        self.unknown.remove(&addr);
+        self.refused.insert(addr)
+    }
+
+    /// Derives the status of a member.
+    fn status(&self, key: &str, entry: &Entry) -> Status {
+        let addr = entry.member.profile.addr;
+        let answers = self
+            .owners
+            .get(&addr)
+            .filter(|owner| *owner == key)
+            .and_then(|_| self.peers.get(&addr))
+            .filter(|peer| peer.active);
+        match (answers, entry.stamp.word) {
+            (Some(_), Word::Stays) => Status::Alive,
+            (Some(peer), _) if peer.boot > entry.stamp.boot => Status::Alive,
+            (Some(_), _) => Status::Leaving,
+            (None, Word::Stays) => Status::Failed,
+            (None, _) => Status::Left,
+        }
+    }
+
+    /// Derives the status of a member anew and returns what there is to tell about it.
+    /// `before` is the member as it was shown before, if it was.
+    pub(crate) fn judge(
+        &mut self,
+        key: &str,
+        before: Option<&Member>,
+        now: Duration,
+    ) -> Option<Event> {
+        if key == self.me {
+            return None;
+        }
+        let status = self.status(key, self.entries.get(key)?);
+        let entry = self.entries.get_mut(key)?;
+        entry.member.status = status;
+        let answers = matches!(status, Status::Alive | Status::Leaving);
+        entry.reap_at = match (answers, entry.reap_at) {
+            (true, _) => None,
+            (false, None) => Some(now + self.reap_after),
+            (false, known) => known,
+        };
+        let hidden = entry.is_tombstone();
+        let member = entry.member.clone();
+        let was_alive = before.is_some_and(Member::is_alive);
+        match (was_alive, status == Status::Alive) {
+            (false, true) => self.alive += 1,
+            (true, false) => {
+                self.alive -= 1;
+                self.reconsider_refused();
+            }
+            (true, true) | (false, false) => {}
+        }
+        match before {
+            _ if hidden => before.map(|_| Event::Reaped(member)),
+            Some(before) if *before == member => None,
+            Some(before) if before.status == status => Some(Event::Updated(member)),
+            Some(_) | None => Some(match status {
+                Status::Alive if was_leaving(before) => Event::Updated(member),
+                Status::Alive => Event::Joined(member),
+                Status::Leaving => Event::Updated(member),
+                Status::Left => Event::Left(member),
+                Status::Failed => Event::Failed(member),
+            }),
+        }
+    }
+
+    /// Asks those who were refused again, because a name may have become free.
+    fn reconsider_refused(&mut self) {
+        for addr in std::mem::take(&mut self.refused) {
+            if self.peers.get(&addr).is_some_and(|peer| peer.active)
+                && !self.owners.contains_key(&addr)
+            {
+                self.unknown.insert(addr);
+            }
+        }
+    }
+
+    /// Returns a member as it is shown, if it is.
+    pub(crate) fn shown(&self, key: &str) -> Option<Member> {
+        self.entries
+            .get(key)
+            .filter(|entry| !entry.is_tombstone())
+            .map(|entry| entry.member.clone())
+    }
+
+    /// Makes a silent member be forgotten no later than `at`.
+    pub(crate) fn reap_no_later(&mut self, key: &str, at: Duration) {
+        if let Some(reap_at) = self.entries.get_mut(key).and_then(|entry| entry.reap_at.as_mut()) {
+            *reap_at = at.min(*reap_at);
+        }
+    }
+
+    /// Writes the word that a member was forced out; false for a name that isn't known.
+    pub(crate) fn force_out(&mut self, key: &str, word: Word) -> bool {
+        if key == self.me {
+            return false;
+        }
+        let Some(entry) = self.entries.get_mut(key) else { return false };
+        // The word is about its latest start, even when its own record of it hasn't come yet.
+        let heard = self.peers.get(&entry.member.profile.addr).map_or(0, |peer| peer.boot);
+        if heard > entry.stamp.boot {
+            entry.stamp = Stamp::first(heard);
+        }
+        entry.stamp.word = entry.stamp.word.max(word);
+        true
+    }
+
+    /// Forgets the members whose time has come; returns what was shown of them and where they were.
+    pub(crate) fn reap(&mut self, now: Duration) -> (Vec<Member>, Vec<Identity>) {
+        let due: Vec<String> = self
+            .entries
+            .iter()
+            .filter(|(_, entry)| entry.reap_at.is_some_and(|at| at <= now))
+            .map(|(key, _)| key.clone())
+            .collect();
+        let (mut members, mut identities) = (Vec::new(), Vec::new());
+        for key in due {
+            let Some(entry) = self.entries.remove(&key) else { continue };
+            let addr = entry.member.profile.addr;
+            if self.owners.get(&addr) == Some(&key) {
+                self.owners.remove(&addr);
+                identities.extend(
+                    self.peers.remove(&addr).map(|peer| Identity { addr, boot: peer.boot }),
+                );
+            }
+            if !entry.is_tombstone() {
+                members.push(entry.member);
+            }
+        }
+        (members, identities)
+    }
+}
+
+/// Tells whether a member was shown as leaving.
+fn was_leaving(before: Option<&Member>) -> bool {
+    before.is_some_and(|member| member.status == Status::Leaving)
+}

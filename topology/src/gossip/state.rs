@@ -1,0 +1,100 @@
+//! The full state of a pool, as it is pulled over a link: every record with its SWIM standing.
+//!
+//! Named MessagePack behind a version byte, because the two sides may be of different versions.
+
+use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    packet::Nonsense,
+    record::Record,
+    roster::Entry,
+    swim::{self, Standing},
+};
+
+/// The version of this layout.
+const VERSION: u8 = 1;
+
+/// What SWIM holds a member for, as a number that other versions may extend.
+const ALIVE: u8 = 0;
+const SUSPECT: u8 = 1;
+const DOWN: u8 = 2;
+
+/// One member in a full state.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Line {
+    /// What it said of itself.
+    pub(crate) record: Record,
+    /// What SWIM holds it for, if it was heard of there.
+    #[serde(default)]
+    pub(crate) life: Option<Life>,
+    /// For how long it has been silent, in seconds; nothing for those who answer.
+    #[serde(default)]
+    pub(crate) silent_secs: Option<u64>,
+}
+
+/// A SWIM standing on the wire.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Life {
+    boot: u64,
+    incarnation: u16,
+    state: u8,
+}
+
+impl Life {
+    fn of(standing: &Standing) -> Self {
+        let state = match standing.state() {
+            foca::State::Alive => ALIVE,
+            foca::State::Suspect => SUSPECT,
+            foca::State::Down => DOWN,
+        };
+        Self { boot: standing.id().boot, incarnation: standing.incarnation(), state }
+    }
+
+    /// Returns the standing of the member at `addr`; nothing for a state of a later version.
+    pub(crate) fn standing(&self, addr: SocketAddr) -> Option<Standing> {
+        let state = match self.state {
+            ALIVE => foca::State::Alive,
+            SUSPECT => foca::State::Suspect,
+            DOWN => foca::State::Down,
+            _ => return None,
+        };
+        Some(swim::standing(addr, self.boot, self.incarnation, state))
+    }
+}
+
+/// Writes a full state.
+pub(crate) fn encode<'a>(
+    entries: impl Iterator<Item = &'a Entry>,
+    standings: &BTreeMap<SocketAddr, Standing>,
+    reap_after: Duration,
+    now: Duration,
+) -> Bytes {
+    let lines: Vec<Line> = entries
+        .map(|entry| Line {
+            record: entry.record(),
+            life: standings.get(&entry.member.profile.addr).map(Life::of),
+            silent_secs: entry
+                .reap_at
+                .map(|at| reap_after.saturating_sub(at.saturating_sub(now)).as_secs()),
+        })
+        .collect();
+    let mut bytes = vec![VERSION];
+    // Writing to memory what is made of plain values can't fail.
+    let _written = rmp_serde::encode::write_named(&mut bytes, &lines);
+    bytes.into()
+}
+
+/// Reads a full state; a line whose fields break their bounds is left out.
+pub(crate) fn decode(bytes: &[u8]) -> Result<Vec<Line>, Nonsense> {
+    match bytes.split_first() {
+        Some((&VERSION, rest)) => {
+            let mut lines: Vec<Line> = rmp_serde::from_slice(rest).map_err(|_| Nonsense)?;
+            lines.retain(|line| line.record.is_bounded());
+            Ok(lines)
+        }
+        _ => Err(Nonsense),
+    }
+}

@@ -1,0 +1,147 @@
+//! The way into one datacenter: a breaker, and a bound on the requests under way.
+//!
+//! A sick datacenter may hold as many requests as the bound says and no more, so that it can't
+//! use up what requests for the other ones need. Whoever passes holds a [`Pass`] until the
+//! outcome is known; dropping it says that the caller went away.
+
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+use crate::breaker::{Admission, Breaker, Outcome};
+
+/// Most requests for one datacenter under way from this server. Blocking queries stay under way
+/// for minutes, and some thousand of them are ordinary; each costs some 10 KiB here, so that a
+/// datacenter that answers nothing holds 80 MiB at most.
+pub const UNDER_WAY_MAX: usize = 8192;
+
+/// The way into one datacenter.
+#[derive(Debug)]
+pub struct Gate {
+    start: Instant,
+    breaker: Mutex<Breaker>,
+    under_way: AtomicUsize,
+    bound: usize,
+}
+
+/// Why a caller was turned away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turned {
+    /// The breaker is open.
+    Broken {
+        /// How long until the next probe.
+        retry_after: Duration,
+    },
+    /// As many requests are under way as there may be.
+    Full {
+        /// How many.
+        under_way: usize,
+    },
+}
+
+/// Held by a request while it is under way.
+#[derive(Debug)]
+pub struct Pass {
+    gate: Arc<Gate>,
+    admission: Admission,
+    outcome: Outcome,
+}
+
+impl Gate {
+    /// Opens the way, with a bound on the requests under way.
+    pub fn new(bound: usize) -> Arc<Self> {
+        Arc::new(Self {
+            start: Instant::now(),
+            breaker: Mutex::default(),
+            under_way: AtomicUsize::new(0),
+            bound,
+        })
+    }
+
+    /// Lets a request through or turns it away.
+    pub fn enter(self: &Arc<Self>) -> Result<Pass, Turned> {
+        let under_way = self.under_way.fetch_add(1, Ordering::AcqRel);
+        if under_way >= self.bound {
+            self.under_way.fetch_sub(1, Ordering::AcqRel);
+            return Err(Turned::Full { under_way });
+        }
+        let admission = self.breaker().admit(self.start.elapsed());
+        match admission {
+            Admission::Turned { retry_after } => {
+                self.under_way.fetch_sub(1, Ordering::AcqRel);
+                Err(Turned::Broken { retry_after })
+            }
+            Admission::Pass | Admission::Probe => {
+                Ok(Pass { gate: self.clone(), admission, outcome: Outcome::Abandoned })
+            }
+        }
+    }
+
+    /// Closes the breaker: the datacenter was seen to be well.
+    pub fn reset(&self) {
+        self.breaker().reset();
+    }
+
+    /// Tells how many requests are under way.
+    pub fn under_way(&self) -> usize {
+        self.under_way.load(Ordering::Acquire)
+    }
+
+    /// Tells whether the breaker turns callers away.
+    pub fn is_open(&self) -> bool {
+        self.breaker().is_open()
+    }
+
+    fn breaker(&self) -> MutexGuard<'_, Breaker> {
+        self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Pass {
+    /// Ends the request with what became of it.
+    pub fn finish(mut self, outcome: Outcome) {
+        self.outcome = outcome;
+    }
+}
+
+impl Drop for Pass {
+    fn drop(&mut self) {
+        self.gate.under_way.fetch_sub(1, Ordering::AcqRel);
+        let now = self.gate.start.elapsed();
+        self.gate.breaker().record(now, self.admission, self.outcome);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::breaker::FAILURES_MAX;
+
+    #[tokio::test(start_paused = true)]
+    async fn turns_away_what_is_over_the_bound_until_one_ends() {
+        let gate = Gate::new(1);
+        let pass = gate.enter().unwrap();
+        assert_eq!(gate.enter().unwrap_err(), Turned::Full { under_way: 1 });
+        drop(pass);
+        assert!(gate.enter().is_ok());
+        assert_eq!(gate.under_way(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn failures_break_it_and_a_reset_mends_it() {
+        let gate = Gate::new(8);
+        for _ in 0..FAILURES_MAX {
+            gate.enter().unwrap().finish(Outcome::Failed);
+        }
+        assert!(matches!(gate.enter().unwrap_err(), Turned::Broken { .. }));
+        assert_eq!(gate.under_way(), 0);
+        gate.reset();
+        assert!(gate.enter().is_ok());
+    }
+}

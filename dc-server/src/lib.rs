@@ -1,3 +1,6 @@
 //! An agent plus Raft plus federation.
 
+pub mod drill;
+pub mod http_client;
 pub mod leader;
+pub mod processes;

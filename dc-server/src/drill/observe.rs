@@ -1,0 +1,197 @@
+//! Watching a federation from outside while it is broken and mended.
+
+use std::{net::SocketAddr, time::Duration};
+
+use serde::Deserialize;
+use tokio::{
+    task::JoinSet,
+    time::{Instant, MissedTickBehavior, interval},
+};
+use topology::Datacenter;
+
+use crate::{
+    drill::{
+        history::{Probe, Seen, Stored},
+        workload::PREFIX,
+    },
+    http_client::HttpClient,
+    processes::{layout::Layout, ready},
+};
+
+/// How often each surviving server is asked what it knows of the lost datacenter. It is the
+/// resolution of the verdicts in the timeline.
+const PROBE_EVERY: Duration = Duration::from_millis(100);
+
+/// How long a probe waits. New ones start meanwhile: one that hangs hides no verdict.
+const PROBE_WITHIN: Duration = Duration::from_secs(3);
+
+/// How often the leader and the members are looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(150);
+
+/// How long one look at the leader or the stored keys may take.
+const LOOK_WITHIN: Duration = Duration::from_secs(3);
+
+/// What Consul answers for a known datacenter that nobody can reach.
+const UNREACHABLE: &str = "Remote DC has no server currently reachable";
+
+/// Asks every surviving server for the lost datacenter, over and over, until it is stopped.
+#[derive(Debug)]
+pub struct Prober {
+    servers: JoinSet<Vec<Probe>>,
+    stop: tokio::sync::watch::Sender<bool>,
+}
+
+impl Prober {
+    /// Starts to ask; times count from `zero`.
+    pub fn start(http: &HttpClient, layout: &Layout, lost: &Datacenter, zero: Instant) -> Self {
+        let (stop, stopped) = tokio::sync::watch::channel(false);
+        let mut servers = JoinSet::new();
+        for node in layout.servers().filter(|node| node.dc != *lost) {
+            let question = Question {
+                http: http.clone(),
+                at: node.http(),
+                path: format!("/v1/kv/{PREFIX}probe?dc={lost}"),
+                server: node.label(),
+                zero,
+            };
+            let mut stopped = stopped.clone();
+            servers.spawn(async move {
+                let mut tick = interval(PROBE_EVERY);
+                tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+                // Bounded by PROBE_WITHIN / PROBE_EVERY.
+                let mut asked = JoinSet::new();
+                let mut probes = Vec::new();
+                loop {
+                    tokio::select! {
+                        biased;
+                        _ = stopped.wait_for(|stop| *stop) => break,
+                        _ = tick.tick() => { asked.spawn(question.clone().ask()); }
+                        Some(Ok(probe)) = asked.join_next() => probes.push(probe),
+                    }
+                }
+                probes
+            });
+        }
+        Self { servers, stop }
+    }
+
+    /// Stops asking and returns what was answered.
+    pub async fn stop(self) -> Vec<Probe> {
+        self.stop.send_replace(true);
+        self.servers.join_all().await.into_iter().flatten().collect()
+    }
+}
+
+#[derive(Debug, Clone)]
+struct Question {
+    http: HttpClient,
+    at: SocketAddr,
+    path: String,
+    server: String,
+    zero: Instant,
+}
+
+impl Question {
+    async fn ask(self) -> Probe {
+        let start = self.zero.elapsed();
+        let seen = match self.http.get(self.at, &self.path, PROBE_WITHIN).await {
+            Ok(answer) if answer.status.is_success() || answer.status.as_u16() == 404 => {
+                Seen::Answer
+            }
+            Ok(answer) if answer.text().contains(UNREACHABLE) => Seen::Unreachable,
+            Ok(_) => Seen::Error,
+            Err(_) => Seen::Silence,
+        };
+        Probe { server: self.server, start, end: self.zero.elapsed(), seen }
+    }
+}
+
+/// Waits until a server of the datacenter names a leader; returns when, or nothing in time.
+pub async fn leader_back(
+    http: &HttpClient,
+    layout: &Layout,
+    dc: &Datacenter,
+    zero: Instant,
+    within: Duration,
+) -> Option<Duration> {
+    let look = async {
+        loop {
+            for node in layout.servers_of(dc) {
+                let answer = http.get(node.http(), "/v1/status/leader", LOOK_WITHIN).await;
+                if answer.is_ok_and(|a| a.status.is_success() && a.text().len() > 2) {
+                    return zero.elapsed();
+                }
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    };
+    tokio::time::timeout(within, look).await.ok()
+}
+
+/// Waits until every node sees every member alive; returns when, or nothing in time.
+pub async fn whole(
+    http: &HttpClient,
+    layout: &Layout,
+    zero: Instant,
+    within: Duration,
+) -> Option<Duration> {
+    let look = async {
+        loop {
+            let healths = ready::survey(http, layout).await;
+            if healths.iter().all(|health| *health == ready::Health::Ready) {
+                return zero.elapsed();
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    };
+    tokio::time::timeout(within, look).await.ok()
+}
+
+/// An entry of the KV store as it is listed.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Listed {
+    key: String,
+    value: Option<String>,
+    create_index: u64,
+    modify_index: u64,
+}
+
+/// Reads all that a drill wrote to a datacenter, confirmed by a quorum there; nothing when none
+/// of its servers answers in time.
+pub async fn stored(
+    http: &HttpClient,
+    layout: &Layout,
+    dc: &Datacenter,
+    within: Duration,
+) -> Option<Vec<Stored>> {
+    let path = format!("/v1/kv/{PREFIX}?recurse&consistent");
+    let read = async {
+        loop {
+            for node in layout.servers_of(dc) {
+                let answer = http.get(node.http(), &path, LOOK_WITHIN).await;
+                let Ok(answer) = answer else { continue };
+                if answer.status.is_success() {
+                    return serde_json::from_slice::<Vec<Listed>>(&answer.body).ok();
+                }
+                if answer.status.as_u16() == 404 {
+                    return Some(Vec::new());
+                }
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    };
+    let listed = tokio::time::timeout(within, read).await.ok()??;
+    let stored = listed.into_iter().map(|entry| Stored {
+        value: entry.value.and_then(decode).unwrap_or_default(),
+        key: entry.key,
+        create_index: entry.create_index,
+        modify_index: entry.modify_index,
+    });
+    Some(stored.collect())
+}
+
+fn decode(value: String) -> Option<String> {
+    use base64::{Engine, engine::general_purpose::STANDARD};
+    String::from_utf8(STANDARD.decode(value).ok()?).ok()
+}

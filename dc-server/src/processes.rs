@@ -1,0 +1,247 @@
+//! A plan as processes of this machine: what `causeway topology up` and the drills run.
+//!
+//! ```text
+//!   plan -> layout (names, addresses, directories) -> files (certificates, configuration)
+//!        -> processes (this very program, `agent -config-file ...`) -> ready
+//! ```
+//!
+//! Each node has a loopback address of its own and uses the standard ports there. Everything a
+//! run writes is below one directory. Processes end with their parent, however it ends
+//! ([`process`]). Only processes that were started here are ever signalled.
+
+pub mod config;
+pub mod error;
+pub mod layout;
+pub mod loopback;
+pub mod process;
+pub mod progress;
+pub mod ready;
+
+mod credentials;
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use tempfile::TempDir;
+use tokio::time::Instant;
+use topology::{Datacenter, Role, plan::Plan};
+
+use crate::{
+    http_client::HttpClient,
+    processes::{
+        error::ProcessesError,
+        layout::{HTTP_PORT, Layout, Node},
+        loopback::Block,
+        process::{Process, log_tail},
+        progress::Progress,
+    },
+};
+
+/// How long a process may take to end before it is killed.
+const END_WITHIN: Duration = Duration::from_secs(5);
+
+/// How often readiness is looked at.
+const SURVEY_EVERY: Duration = Duration::from_millis(150);
+
+/// How many lines of its log are shown of a node that ended.
+const LOG_TAIL_LINES: usize = 12;
+
+/// How a plan is to be run.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// What to run.
+    pub plan: Plan,
+    /// The program: this one, or another that takes the same configuration.
+    pub binary: PathBuf,
+    /// Whether the nodes get certificates.
+    pub security: Security,
+    /// Where to keep configuration, data and logs; a temporary directory when there is none.
+    pub dir: Option<PathBuf>,
+    /// Where to begin to look for free addresses.
+    pub seed: u32,
+}
+
+/// How the nodes' links are protected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Security {
+    /// Certificates of an authority made for this run.
+    Certificates,
+    /// None: for comparing with a program that has other links.
+    Plain,
+}
+
+/// A running plan.
+#[derive(Debug)]
+pub struct Federation {
+    layout: Layout,
+    /// One for each node of the layout, in its order; none while it is down.
+    processes: Vec<Option<Process>>,
+    binary: PathBuf,
+    dir: RunDir,
+    _block: Block,
+}
+
+/// Where a run keeps its files.
+#[derive(Debug)]
+enum RunDir {
+    Kept(PathBuf),
+    Temporary(TempDir),
+}
+
+impl RunDir {
+    fn create(dir: Option<&Path>) -> Result<Self, ProcessesError> {
+        let Some(dir) = dir else {
+            let temporary = tempfile::Builder::new().prefix("causeway-").tempdir();
+            let failed = |source| ProcessesError::File { path: std::env::temp_dir(), source };
+            return Ok(Self::Temporary(temporary.map_err(failed)?));
+        };
+        let failed = |source| ProcessesError::File { path: dir.to_owned(), source };
+        fs::create_dir_all(dir).map_err(failed)?;
+        if fs::read_dir(dir).map_err(failed)?.next().is_some() {
+            return Err(ProcessesError::NotEmpty { path: dir.to_owned() });
+        }
+        Ok(Self::Kept(dir.canonicalize().map_err(failed)?))
+    }
+
+    fn path(&self) -> &Path {
+        match self {
+            Self::Kept(path) => path,
+            Self::Temporary(dir) => dir.path(),
+        }
+    }
+}
+
+impl Federation {
+    /// Lays the plan out, writes the files and starts the processes. They are not ready yet.
+    pub fn start(config: Config) -> Result<Self, ProcessesError> {
+        let block = Block::claim(config.seed, HTTP_PORT)
+            .map_err(|source| ProcessesError::Addresses { source })?;
+        let dir = RunDir::create(config.dir.as_deref())?;
+        let layout = Layout::new(&config.plan, &block, dir.path());
+        credentials::write(&layout, dir.path(), config.security)?;
+        let processes = layout.nodes.iter().map(|_| None).collect();
+        let mut federation = Self { layout, processes, binary: config.binary, dir, _block: block };
+        federation.start_where(|_| true)?;
+        Ok(federation)
+    }
+
+    /// Returns where everything is.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// Returns the directory of configuration, data and logs.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Waits until every node answers and sees everyone, showing how far it is.
+    pub async fn ready(
+        &mut self,
+        client: &HttpClient,
+        progress: &dyn Progress,
+        within: Duration,
+    ) -> Result<(), ProcessesError> {
+        let deadline = Instant::now() + within;
+        loop {
+            self.check_running()?;
+            let healths = ready::survey(client, &self.layout).await;
+            let summary = ready::summary(&self.layout, &healths);
+            progress.live(&summary);
+            if healths.iter().all(|health| *health == ready::Health::Ready) {
+                return Ok(());
+            }
+            if Instant::now() >= deadline {
+                let dir = self.dir().to_owned();
+                return Err(ProcessesError::NotReady { within, summary, dir });
+            }
+            tokio::time::sleep(SURVEY_EVERY).await;
+        }
+    }
+
+    /// Fails when a node ended that was not told to.
+    pub fn check_running(&mut self) -> Result<(), ProcessesError> {
+        for (node, process) in self.layout.nodes.iter().zip(&mut self.processes) {
+            let Some(process) = process else { continue };
+            let ended = process.ended().map_err(|source| end_failed(node, source))?;
+            if let Some(status) = ended {
+                return Err(ProcessesError::Ended {
+                    node: node.label(),
+                    how: status.to_string(),
+                    log: log_tail(node, LOG_TAIL_LINES),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Kills every server of a datacenter with SIGKILL, all at once.
+    pub async fn kill_servers(&mut self, dc: &Datacenter) -> Result<(), ProcessesError> {
+        let dying = self.layout.nodes.iter().zip(&mut self.processes).filter_map(|(node, slot)| {
+            let process = (node.dc == *dc && node.role == Role::Server).then(|| slot.take())??;
+            Some(async move { process.kill().await.map_err(|source| end_failed(node, source)) })
+        });
+        futures::future::try_join_all(dying).await.map(|_| ())
+    }
+
+    /// Starts the servers of a datacenter that are down, with the data that they had.
+    pub fn start_servers(&mut self, dc: &Datacenter) -> Result<(), ProcessesError> {
+        self.start_where(|node| node.dc == *dc && node.role == Role::Server)
+    }
+
+    fn start_where(&mut self, wanted: impl Fn(&Node) -> bool) -> Result<(), ProcessesError> {
+        for (node, slot) in self.layout.nodes.iter().zip(&mut self.processes) {
+            if slot.is_none() && wanted(node) {
+                let process = Process::spawn(&self.binary, node).map_err(|source| {
+                    ProcessesError::Spawn { binary: self.binary.clone(), source }
+                })?;
+                *slot = Some(process);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes every process down, and the directory when it is a temporary one that is not to be
+    /// kept. Returns the directory when it is still there.
+    pub async fn stop(self, keep: Keep) -> Result<Option<PathBuf>, ProcessesError> {
+        let running: Vec<(&Node, Process)> = self
+            .layout
+            .nodes
+            .iter()
+            .zip(self.processes)
+            .filter_map(|(node, process)| Some((node, process?)))
+            .collect();
+        for (node, process) in &running {
+            process.ask_to_end().map_err(|source| end_failed(node, source))?;
+        }
+        let ending = running.into_iter().map(|(node, process)| async move {
+            process.end_within(END_WITHIN).await.map_err(|source| end_failed(node, source))
+        });
+        futures::future::try_join_all(ending).await?;
+        match (self.dir, keep) {
+            (RunDir::Kept(path), _) => Ok(Some(path)),
+            (RunDir::Temporary(dir), Keep::Files) => Ok(Some(dir.keep())),
+            (RunDir::Temporary(dir), Keep::Nothing) => {
+                let path = dir.path().to_owned();
+                dir.close().map_err(|source| ProcessesError::File { path, source })?;
+                Ok(None)
+            }
+        }
+    }
+}
+
+/// What is to be left of a run in a temporary directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keep {
+    /// The files: configuration, data, logs.
+    Files,
+    /// Nothing.
+    Nothing,
+}
+
+fn end_failed(node: &Node, source: io::Error) -> ProcessesError {
+    ProcessesError::End { node: node.label(), source }
+}

@@ -1,5 +1,7 @@
 //! An agent plus Raft plus federation.
 
+pub mod cli;
+pub mod config;
 pub mod drill;
 pub mod http_client;
 pub mod leader;

@@ -1,0 +1,82 @@
+//! An agent's configuration: files in HCL and JSON, flags, defaults.
+//!
+//! ```text
+//! files, -hcl --> hcl / JSON --> check (keys) --\
+//! flags -------------------------------- check --> settings (layers) --> build --> Agent
+//! ```
+//!
+//! Layers, each over the one before: defaults (those of `-dev` in development mode), files in
+//! the order given, `-hcl` fragments, flags. Lists add up instead, those of flags first. The
+//! result is a checked [`Agent`] with warnings, or every problem at once: an unknown key, a bad
+//! value, rules that are broken. Only [`source`] and [`host`] touch the machine.
+
+pub mod agent;
+pub mod duration;
+pub mod error;
+pub mod flags;
+pub mod hcl;
+pub mod host;
+pub mod keys;
+pub mod source;
+
+mod build;
+mod check;
+mod settings;
+
+pub use agent::Agent;
+pub use error::{Problem, Problems};
+pub use host::Host;
+
+use self::{
+    flags::Request,
+    settings::{Given, Settings},
+    source::Text,
+};
+
+/// A configuration that can be started.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Loaded {
+    /// The configuration.
+    pub agent: Agent,
+    /// What its author should know, one sentence each.
+    pub warnings: Vec<String>,
+}
+
+/// Reads what a command line asks for and builds the configuration.
+pub fn load(request: &Request, host: &Host) -> Result<Loaded, Problems> {
+    let texts = source::read(&request.paths, request.format)?;
+    build(request, &texts, host)
+}
+
+/// Builds the configuration from texts that were read already; touches nothing.
+pub fn build(request: &Request, texts: &[Text], host: &Host) -> Result<Loaded, Problems> {
+    let mut settings = Settings::default();
+    let mut warnings = Vec::new();
+    let mut problems = Vec::new();
+    let given = request.checked();
+    let (lists, single): (Vec<_>, Vec<_>) =
+        given.settings.into_iter().partition(|s| matches!(s.value, Given::Texts(_)));
+    lists.into_iter().for_each(|setting| settings.put(setting));
+    for text in texts.iter().chain(&request.fragments) {
+        match text.parse() {
+            Err(problem) => problems.push(problem),
+            Ok(content) => {
+                let checked = check::content(&content);
+                checked.settings.into_iter().for_each(|setting| settings.put(setting));
+                warnings.extend(checked.warnings);
+                problems.extend(checked.problems);
+            }
+        }
+    }
+    single.into_iter().for_each(|setting| settings.put(setting));
+    warnings.extend(given.warnings);
+    problems.extend(given.problems);
+    if !problems.is_empty() {
+        return Err(Problems(problems));
+    }
+    let agent = build::agent(&settings, host, request.dev, &mut warnings)?;
+    Ok(Loaded { agent, warnings })
+}
+
+#[cfg(test)]
+mod tests;

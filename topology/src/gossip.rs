@@ -28,11 +28,10 @@ mod spread;
 mod state;
 mod swim;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::SocketAddr,
-    time::Duration,
-};
+#[cfg(test)]
+mod tests;
+
+use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
 
 use bytes::Bytes;
 use foca::OwnedNotification as Notice;
@@ -46,6 +45,7 @@ use self::{
     record::{Record, RecordHead, Stamp, Word},
     roster::{Accepted, Roster},
     spread::Spread,
+    state::Line,
     swim::{Alarm, Effect, Swim},
 };
 use crate::member::{Member, Profile, Role, Status};
@@ -366,7 +366,6 @@ impl Engine {
         let Record { stamp, ref profile } = record;
         let addr = profile.addr;
         let key = self.config.scope.key(profile);
-        let before = self.roster.shown(&key);
         match self.roster.accept(record.clone()) {
             Accepted::Stale => None,
             Accepted::Mine(said) => {
@@ -380,9 +379,7 @@ impl Engine {
             Accepted::News(keys) => {
                 self.believe(addr, stamp, out);
                 for touched in keys {
-                    let before =
-                        if touched == key { before.clone() } else { self.roster.shown(&touched) };
-                    self.judge(&touched, before.as_ref(), out);
+                    self.judge(&touched, out);
                 }
                 Some(key)
             }
@@ -395,21 +392,23 @@ impl Engine {
         let peer = self.roster.peer(addr);
         let later = peer.is_none_or(|peer| peer.boot < stamp.boot);
         let current = peer.is_some_and(|peer| peer.active && peer.boot <= stamp.boot);
-        let state = match stamp.word {
-            Word::Stays if later => foca::State::Alive,
-            Word::Left if current => foca::State::Down,
+        // A farewell is sent on as a record only: SWIM's word that somebody is down would overtake
+        // it, and be taken for a failure.
+        let (state, send_on) = match stamp.word {
+            Word::Stays if later => (foca::State::Alive, true),
+            Word::Left if current => (foca::State::Down, false),
             Word::Stays | Word::Left | Word::Forced | Word::Pruned => return,
         };
         if addr != self.swim.me().addr {
-            // Only this node's own identity could fail to encode, and it doesn't.
-            let _applied = self.swim.learn([swim::standing(addr, stamp.boot, 0, state)], true);
+            // An identity always encodes, so nothing can fail.
+            let _applied = self.swim.learn([swim::standing(addr, stamp.boot, 0, state)], send_on);
             self.drain(Note::Plain, out);
         }
     }
 
     /// Derives a member's status anew and tells what changed.
-    fn judge(&mut self, key: &str, before: Option<&Member>, out: &mut Vec<Output>) {
-        let Some(event) = self.roster.judge(key, before, self.now) else { return };
+    fn judge(&mut self, key: &str, out: &mut Vec<Output>) {
+        let Some(event) = self.roster.judge(key, self.now) else { return };
         self.swim.retune(&self.config, self.roster.alive());
         let newcomer = match &event {
             Event::Joined(member) => Some(member.profile.clone()),
@@ -487,8 +486,7 @@ impl Engine {
             return;
         }
         if let Some(key) = self.roster.observe(identity, active) {
-            let before = self.roster.shown(&key);
-            self.judge(&key, before.as_ref(), out);
+            self.judge(&key, out);
         }
     }
 
@@ -569,39 +567,50 @@ impl Engine {
             return;
         };
         self.pulls.arrived();
+        // Farewells first, so that nobody who left is held for failed in between.
+        let (staying, gone): (Vec<_>, Vec<_>) =
+            lines.into_iter().partition(|line| line.record.stamp.word == Word::Stays);
         let me = self.swim.me();
-        let known: BTreeMap<_, _> = self.swim.standings();
-        let news: Vec<_> = lines
+        let known = self.swim.standings();
+        let news: Vec<_> = staying
             .iter()
+            .chain(&gone)
             .filter_map(|line| line.life.as_ref()?.standing(line.record.profile.addr))
             .filter(|standing| standing.id().addr != me.addr)
             .filter(|standing| known.get(&standing.id().addr) != Some(standing))
             .collect();
         let send_on = news.len() <= LEARNED_SENT_ON_MAX;
+        for line in gone {
+            self.merge(line, send_on, out);
+        }
         // An identity always encodes, so nothing can fail.
         let _applied = self.swim.learn(news, send_on);
         self.drain(Note::Plain, out);
-        for line in lines {
-            let key = self.config.scope.key(&line.record.profile);
-            let silent = line.silent_secs.map(Duration::from_secs);
-            if silent.is_some_and(|silent| silent >= self.config.reap_after) {
-                continue;
-            }
-            if self.accept(line.record, out).is_some() && send_on {
-                self.tell(&key, out);
-            }
-            if let Some(silent) = silent {
-                let reap_at = self.now + self.config.reap_after.saturating_sub(silent);
-                self.roster.reap_no_later(&key, reap_at);
-            }
+        for line in staying {
+            self.merge(line, send_on, out);
+        }
+    }
+
+    /// Takes one line of another member's full state.
+    fn merge(&mut self, line: Line, send_on: bool, out: &mut Vec<Output>) {
+        let silent = line.silent_secs.map(Duration::from_secs);
+        if silent.is_some_and(|silent| silent >= self.config.reap_after) {
+            return;
+        }
+        let key = self.config.scope.key(&line.record.profile);
+        if self.accept(line.record, out).is_some() && send_on {
+            self.tell(&key, out);
+        }
+        if let Some(silent) = silent {
+            let reap_at = self.now + self.config.reap_after.saturating_sub(silent);
+            self.roster.reap_no_later(&key, reap_at);
         }
     }
 
     fn force_leave(&mut self, name: &str, prune: bool, out: &mut Vec<Output>) {
-        let before = self.roster.shown(name);
         let word = if prune { Word::Pruned } else { Word::Forced };
         if self.roster.force_out(name, word) {
-            self.judge(name, before.as_ref(), out);
+            self.judge(name, out);
             self.tell(name, out);
         }
     }

@@ -224,11 +224,7 @@ impl Engine {
         let (stamp, profile) = (me.stamp.next(Word::Left), me.member.profile.clone());
         self.roster.write_me(Record { stamp, profile }, Status::Leaving);
         out.push(Output::Event(Event::Updated(self.roster.me().member.clone())));
-        // The word comes first, so that the silence after it is no failure.
         self.farewell(FAREWELL_ROUNDS, out);
-        // Only this node's own identity could fail to encode, and it doesn't.
-        let _left = self.swim.leave();
-        self.drain(Note::Plain, out);
         self.phase = Phase::Gone;
     }
 

@@ -51,14 +51,49 @@ pub(crate) struct Entry {
     pub(crate) member: Member,
     /// How new the profile is.
     pub(crate) stamp: Stamp,
-    /// When to forget it; told by [`Roster::judge`] when it goes silent.
+    /// When to forget it, while it is silent.
     pub(crate) reap_at: Option<Duration>,
+    /// What others were told of it last.
+    told: Told,
+}
+
+/// What others were told of a member last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Told {
+    /// Nothing, or that it is forgotten.
+    Nothing,
+    /// Its status, and a profile that is no longer the latest.
+    Outdated(Status),
+    /// Its status and its latest profile.
+    All(Status),
 }
 
 impl Entry {
-    /// Tells whether it is kept only to remember that it was pruned.
-    fn is_tombstone(&self) -> bool {
-        self.member.status == Status::Left && self.stamp.word == Word::Pruned
+    /// Tells whether others know of it; it is kept only to remember that it was pruned otherwise.
+    fn is_shown(&self) -> bool {
+        self.told != Told::Nothing
+    }
+
+    /// Returns the event that tells others what they don't know of it yet.
+    fn tell(&mut self) -> Option<Event> {
+        let status = self.member.status;
+        if status == Status::Left && self.stamp.word == Word::Pruned {
+            let told = std::mem::replace(&mut self.told, Told::Nothing);
+            return (told != Told::Nothing).then(|| Event::Reaped(self.member.clone()));
+        }
+        let make: fn(Member) -> Event = match (self.told, status) {
+            (Told::All(told), status) if told == status => return None,
+            (Told::Outdated(told), status) if told == status => Event::Updated,
+            (Told::All(Status::Leaving) | Told::Outdated(Status::Leaving), Status::Alive) => {
+                Event::Updated
+            }
+            (_, Status::Alive) => Event::Joined,
+            (_, Status::Leaving) => Event::Updated,
+            (_, Status::Left) => Event::Left,
+            (_, Status::Failed) => Event::Failed,
+        };
+        self.told = Told::All(status);
+        Some(make(self.member.clone()))
     }
 
     /// Returns what spreads about it.
@@ -102,7 +137,8 @@ impl Roster {
         let key = scope.key(&me.profile);
         let owners = BTreeMap::from([(me.profile.addr, key.clone())]);
         let member = Member { profile: me.profile, status: Status::Alive };
-        let entry = Entry { member, stamp: me.stamp, reap_at: None };
+        let entry =
+            Entry { member, stamp: me.stamp, reap_at: None, told: Told::All(Status::Alive) };
         Self {
             scope,
             me: key.clone(),
@@ -129,11 +165,8 @@ impl Roster {
     /// Writes this node's record.
     pub(crate) fn write_me(&mut self, record: Record, status: Status) {
         if let Some(entry) = self.entries.get_mut(&self.me) {
-            *entry = Entry {
-                member: Member { profile: record.profile, status },
-                stamp: record.stamp,
-                reap_at: None,
-            };
+            entry.member = Member { profile: record.profile, status };
+            entry.stamp = record.stamp;
         }
     }
 
@@ -149,7 +182,7 @@ impl Roster {
 
     /// Returns the members that are shown, by name.
     pub(crate) fn members(&self) -> impl Iterator<Item = &Member> {
-        self.entries.values().filter(|entry| !entry.is_tombstone()).map(|entry| &entry.member)
+        self.entries.values().filter(|entry| entry.is_shown()).map(|entry| &entry.member)
     }
 
     /// Returns the members other than this node that have a status.
@@ -253,6 +286,11 @@ impl Roster {
         match self.entries.get_mut(&key) {
             Some(entry) => {
                 let old = entry.member.profile.addr;
+                if let Told::All(status) = entry.told
+                    && entry.member.profile != record.profile
+                {
+                    entry.told = Told::Outdated(status);
+                }
                 entry.member.profile = record.profile;
                 entry.stamp = record.stamp;
                 if old != addr && self.owners.get(&old) == Some(&key) {
@@ -260,10 +298,13 @@ impl Roster {
                 }
             }
             None => {
-                // Judged before anybody sees it.
+                // Judged before anybody is told of it.
                 let member = Member { profile: record.profile, status: Status::Left };
-                self.entries
-                    .insert(key.clone(), Entry { member, stamp: record.stamp, reap_at: None });
+                let told = Told::Nothing;
+                self.entries.insert(
+                    key.clone(),
+                    Entry { member, stamp: record.stamp, reap_at: None, told },
+                );
             }
         }
         let owner = self.owners.get(&addr);
@@ -308,18 +349,13 @@ impl Roster {
     }
 
     /// Derives the status of a member anew and returns what there is to tell about it.
-    /// `before` is the member as it was shown before, if it was.
-    pub(crate) fn judge(
-        &mut self,
-        key: &str,
-        before: Option<&Member>,
-        now: Duration,
-    ) -> Option<Event> {
+    pub(crate) fn judge(&mut self, key: &str, now: Duration) -> Option<Event> {
         if key == self.me {
             return None;
         }
         let status = self.status(key, self.entries.get(key)?);
         let entry = self.entries.get_mut(key)?;
+        let was_alive = entry.member.is_alive();
         entry.member.status = status;
         let answers = matches!(status, Status::Alive | Status::Leaving);
         entry.reap_at = match (answers, entry.reap_at) {
@@ -327,9 +363,7 @@ impl Roster {
             (false, None) => Some(now + self.reap_after),
             (false, known) => known,
         };
-        let hidden = entry.is_tombstone();
-        let member = entry.member.clone();
-        let was_alive = before.is_some_and(Member::is_alive);
+        let event = entry.tell();
         match (was_alive, status == Status::Alive) {
             (false, true) => self.alive += 1,
             (true, false) => {
@@ -338,18 +372,7 @@ impl Roster {
             }
             (true, true) | (false, false) => {}
         }
-        match before {
-            _ if hidden => before.map(|_| Event::Reaped(member)),
-            Some(before) if *before == member => None,
-            Some(before) if before.status == status => Some(Event::Updated(member)),
-            Some(_) | None => Some(match status {
-                Status::Alive if was_leaving(before) => Event::Updated(member),
-                Status::Alive => Event::Joined(member),
-                Status::Leaving => Event::Updated(member),
-                Status::Left => Event::Left(member),
-                Status::Failed => Event::Failed(member),
-            }),
-        }
+        event
     }
 
     /// Asks those who were refused again, because a name may have become free.
@@ -361,14 +384,6 @@ impl Roster {
                 self.unknown.insert(addr);
             }
         }
-    }
-
-    /// Returns a member as it is shown, if it is.
-    pub(crate) fn shown(&self, key: &str) -> Option<Member> {
-        self.entries
-            .get(key)
-            .filter(|entry| !entry.is_tombstone())
-            .map(|entry| entry.member.clone())
     }
 
     /// Makes a silent member be forgotten no later than `at`.
@@ -411,15 +426,10 @@ impl Roster {
                     self.peers.remove(&addr).map(|peer| Identity { addr, boot: peer.boot }),
                 );
             }
-            if !entry.is_tombstone() {
+            if entry.is_shown() {
                 members.push(entry.member);
             }
         }
         (members, identities)
     }
-}
-
-/// Tells whether a member was shown as leaving.
-fn was_leaving(before: Option<&Member>) -> bool {
-    before.is_some_and(|member| member.status == Status::Leaving)
 }

@@ -98,3 +98,16 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Vec<Line>, Nonsense> {
         _ => Err(Nonsense),
     }
 }
+
+/// Writes the full state of a pool whose members all answer, for tests.
+#[cfg(test)]
+pub(crate) fn of_alive(records: impl Iterator<Item = Record>) -> Bytes {
+    let lines: Vec<Line> = records
+        .map(|record| Line {
+            life: Some(Life { boot: record.stamp.boot, incarnation: 0, state: ALIVE }),
+            silent_secs: None,
+            record,
+        })
+        .collect();
+    [vec![VERSION], rmp_serde::to_vec_named(&lines).unwrap()].concat().into()
+}

@@ -134,11 +134,6 @@ impl Swim {
         result
     }
 
-    /// Says that this member is gone, and falls silent.
-    pub(crate) fn leave(&mut self) -> Result<(), foca::Error> {
-        self.foca.leave_cluster(&mut self.effects)
-    }
-
     /// Forgets a member that is down.
     pub(crate) fn forget(&mut self, identity: Identity) {
         // Fails for no identity: one that isn't down is kept.

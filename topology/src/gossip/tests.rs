@@ -1,0 +1,459 @@
+//! Pools of engines in virtual time: join, kill, leave, partition, restart, loss, nonsense.
+
+mod network;
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use expect_test::expect;
+use proptest::prelude::{any, prop, prop_assert, proptest};
+
+use self::network::{Network, profile, secs};
+use super::{
+    Config, Engine, Event, Input, Output, Refusal,
+    record::{Record, Stamp},
+    state,
+};
+use crate::member::Status;
+
+/// The address of the node with a number.
+fn addr(number: u16) -> SocketAddr {
+    profile("any", "dc1", number).addr
+}
+
+/// Waits until all nodes know each other.
+fn settle(net: &mut Network, bound: f64) -> f64 {
+    net.run_until_so(secs(bound), Network::agrees).as_secs_f64()
+}
+
+#[test]
+fn three_nodes_know_each_other_within_two_seconds() {
+    let mut net = Network::lan(1, 3, 0);
+    settle(&mut net, 2.0);
+    expect![[r#"
+        0.0 s: joined the pool
+        0.0 s: joined s0
+        0.0 s: 10.0.0.0:8301 answered
+        0.0 s: joined s2
+    "#]]
+    .assert_eq(&net.transcript(addr(1)));
+}
+
+#[test]
+fn profiles_come_without_pulls_too() {
+    for seed in 0..5 {
+        let mut net = Network::lan(seed, 3, 17);
+        net.pulls = false;
+        net.loss = 0.05;
+        settle(&mut net, 30.0);
+    }
+}
+
+#[test]
+fn a_hundred_nodes_know_each_other_within_ten_seconds() {
+    let mut net = Network::lan(2, 3, 97);
+    net.loss = 0.01;
+    settle(&mut net, 10.0);
+}
+
+#[test]
+fn a_dead_node_is_failed_on_everyone_within_ten_seconds() {
+    for (seed, clients) in [(0, 0), (1, 0), (2, 0), (3, 17), (4, 17), (5, 97)] {
+        let mut net = Network::lan(seed, 3, clients);
+        net.loss = 0.01;
+        settle(&mut net, 10.0);
+        net.run(secs(3.0));
+        net.kill(addr(1));
+        let took = net.run_until_so(secs(11.0), |net| net.all_hold("s1", Status::Failed));
+        println!("{clients} clients: failed on everyone after {took:?}");
+    }
+}
+
+#[test]
+fn nobody_is_failed_wrongly_at_two_percent_loss() {
+    let mut net = Network::lan(7, 3, 47);
+    net.loss = 0.02;
+    settle(&mut net, 15.0);
+    net.events.clear();
+    net.run(secs(120.0));
+    let failed =
+        net.events.iter().filter(|(_, _, event)| matches!(event, Event::Failed(_))).count();
+    assert_eq!(failed, 0);
+}
+
+#[test]
+fn a_node_that_leaves_is_left_at_once_and_never_failed() {
+    for seed in 0..5 {
+        let mut net = Network::lan(seed, 3, 17);
+        settle(&mut net, 10.0);
+        net.input(addr(4), Input::Leave);
+        net.run(secs(1.0));
+        net.kill(addr(4));
+        net.run_until_so(secs(4.0), |net| net.all_hold("c1", Status::Left));
+        net.run(secs(20.0));
+        assert!(net.all_hold("c1", Status::Left), "{}", net.table());
+        assert!(!net.events.iter().any(|(_, _, event)| matches!(event, Event::Failed(_))));
+    }
+}
+
+#[test]
+fn a_node_that_left_comes_back() {
+    let mut net = Network::lan(1, 3, 3);
+    settle(&mut net, 10.0);
+    net.input(addr(4), Input::Leave);
+    net.run(secs(2.0));
+    net.kill(addr(4));
+    net.run(secs(10.0));
+    net.boot(profile("c1", "dc1", 4));
+    net.input(addr(4), Input::Join(vec![addr(2)]));
+    settle(&mut net, 5.0);
+}
+
+#[test]
+fn a_partition_heals() {
+    for seed in 0..3 {
+        let mut net = Network::lan(seed, 3, 17);
+        net.loss = 0.01;
+        settle(&mut net, 10.0);
+        net.cut((0..7).map(addr));
+        net.run(secs(30.0));
+        assert_eq!(net.engine(addr(0)).alive(), 7);
+        assert_eq!(net.engine(addr(19)).alive(), 13);
+        net.heal();
+        let took = settle(&mut net, 20.0);
+        println!("healed after {took} s");
+    }
+}
+
+#[test]
+fn a_node_that_was_cut_off_alone_comes_back() {
+    for seed in 0..5 {
+        let mut net = Network::lan(seed, 3, 0);
+        settle(&mut net, 10.0);
+        net.cut([addr(2)]);
+        net.run(secs(30.0));
+        assert_eq!(net.engine(addr(2)).alive(), 1, "{}", net.table());
+        net.heal();
+        settle(&mut net, 10.0);
+    }
+}
+
+#[test]
+fn a_restarted_node_supersedes_its_former_life() {
+    let mut net = Network::lan(1, 3, 3);
+    settle(&mut net, 10.0);
+    net.kill(addr(3));
+    net.run(secs(0.5));
+    let mut again = profile("c0", "dc1", 3);
+    again.version = "0.2.0".to_owned();
+    net.boot(again);
+    net.input(addr(3), Input::Join(vec![addr(0)]));
+    net.run_until_so(secs(5.0), |net| {
+        net.agrees()
+            && net.addrs().iter().all(|at| {
+                net.member(*at, "c0").is_some_and(|member| member.profile.version == "0.2.0")
+            })
+    });
+    assert!(!net.events.iter().any(|(_, _, event)| matches!(event, Event::Failed(_))));
+}
+
+#[test]
+fn a_node_whose_clock_went_back_comes_back() {
+    let mut net = Network::lan(1, 3, 3);
+    settle(&mut net, 10.0);
+    net.kill(addr(3));
+    net.run(secs(15.0));
+    net.boot_as(profile("c0", "dc1", 3), 5);
+    net.input(addr(3), Input::Join(vec![addr(0)]));
+    settle(&mut net, 10.0);
+}
+
+#[test]
+fn a_node_that_moved_is_found_at_its_new_address() {
+    let mut net = Network::lan(1, 3, 3);
+    settle(&mut net, 10.0);
+    net.kill(addr(3));
+    net.run(secs(1.0));
+    let mut moved = profile("c0", "dc1", 3);
+    moved.addr = addr(77);
+    net.boot(moved);
+    net.input(addr(77), Input::Join(vec![addr(0)]));
+    settle(&mut net, 20.0);
+    net.run(secs(20.0));
+    assert!(net.agrees(), "{}", net.table());
+}
+
+#[test]
+fn a_lost_announcement_is_repeated() {
+    let mut net = Network::new(Config::lan(), 3);
+    net.loss = 1.0;
+    net.populate(3, 0);
+    net.run(secs(10.0));
+    assert_eq!(net.engine(addr(1)).alive(), 1);
+    net.loss = 0.0;
+    settle(&mut net, 3.0);
+}
+
+#[test]
+fn a_node_reached_by_another_address_of_its_own_answers() {
+    let mut net = Network::new(Config::lan(), 3);
+    let server = net.boot(profile("s0", "dc1", 0));
+    let client = net.boot(profile("c0", "dc1", 1));
+    let alias = addr(500);
+    let mut out = Vec::new();
+    let mut joiner = Engine::new(Config::lan(), profile("c1", "dc1", 2), 1, 1);
+    joiner.handle(secs(0.0), Input::Join(vec![alias]), &mut out);
+    let Some(Output::Send { to, data }) = out.pop() else { panic!("nothing sent") };
+    assert_eq!(to, alias);
+    net.input(server, Input::Packet { from: addr(2), data });
+    assert_eq!(net.status(server, "c1"), Some(Status::Alive));
+    assert_ne!(net.status(client, "c1"), Some(Status::Alive));
+}
+
+#[test]
+fn an_address_that_was_asked_for_is_reported_when_it_answers() {
+    let mut net = Network::lan(3, 2, 0);
+    net.run(secs(0.1));
+    assert!(
+        net.events.contains(&(net.events[0].0, addr(1), Event::Answered(addr(0)))) || {
+            net.events
+                .iter()
+                .any(|(_, at, event)| *at == addr(1) && *event == Event::Answered(addr(0)))
+        }
+    );
+}
+
+#[test]
+fn a_forced_out_node_is_left_and_comes_back_when_it_answers() {
+    let mut net = Network::lan(1, 3, 3);
+    settle(&mut net, 10.0);
+    net.cut([addr(4)]);
+    net.run_until_so(secs(15.0), |net| net.status(addr(0), "c1") == Some(Status::Failed));
+    net.input(addr(0), Input::ForceLeave { name: "c1".to_owned(), prune: false });
+    net.run(secs(5.0));
+    for number in [0, 1, 2, 3, 5] {
+        assert_eq!(net.status(addr(number), "c1"), Some(Status::Left));
+    }
+    net.heal();
+    // It knocks at the others, who failed for it.
+    settle(&mut net, 15.0);
+}
+
+#[test]
+fn a_pruned_node_is_forgotten_by_all() {
+    let mut net = Network::lan(1, 3, 3);
+    settle(&mut net, 10.0);
+    net.kill(addr(4));
+    net.run_until_so(secs(15.0), |net| net.all_hold("c1", Status::Failed));
+    net.input(addr(0), Input::ForceLeave { name: "c1".to_owned(), prune: true });
+    net.run(secs(40.0));
+    assert!(net.engines().all(|(at, _)| net.status(*at, "c1").is_none()), "{}", net.table());
+    net.boot(profile("c1", "dc1", 4));
+    net.input(addr(4), Input::Join(vec![addr(0)]));
+    settle(&mut net, 5.0);
+}
+
+#[test]
+fn a_live_node_refutes_being_forced_out() {
+    let mut net = Network::lan(1, 3, 3);
+    settle(&mut net, 10.0);
+    net.input(addr(0), Input::ForceLeave { name: "c1".to_owned(), prune: false });
+    assert_eq!(net.status(addr(0), "c1"), Some(Status::Leaving));
+    settle(&mut net, 5.0);
+}
+
+#[test]
+fn the_first_of_two_nodes_with_one_name_keeps_it_while_it_lives() {
+    let mut net = Network::lan(1, 3, 2);
+    settle(&mut net, 10.0);
+    net.events.clear();
+    net.boot(profile("c0", "dc1", 60));
+    net.input(addr(60), Input::Join(vec![addr(0)]));
+    net.run(secs(5.0));
+    for number in 0..5 {
+        let holder = net.member(addr(number), "c0").unwrap();
+        assert_eq!(holder.profile.addr, addr(3));
+        assert_eq!(holder.status, Status::Alive);
+    }
+    let told = net.events.iter().any(|(_, at, event)| {
+        *at == addr(60) && matches!(event, Event::Refused { reason: Refusal::NameTaken, .. })
+    });
+    assert!(told, "the newcomer is told: {}", net.transcript(addr(60)));
+    net.kill(addr(3));
+    net.run_until_so(secs(20.0), |net| {
+        [0, 1, 2, 4].iter().all(|number| {
+            net.member(addr(*number), "c0")
+                .is_some_and(|member| member.is_alive() && member.profile.addr == addr(60))
+        })
+    });
+}
+
+#[test]
+fn a_node_that_changes_its_name_leaves_the_old_one_failed() {
+    let mut net = Network::lan(1, 3, 2);
+    settle(&mut net, 10.0);
+    net.kill(addr(3));
+    net.run(secs(2.0));
+    net.boot(profile("renamed", "dc1", 3));
+    net.input(addr(3), Input::Join(vec![addr(0)]));
+    net.run_until_so(secs(10.0), |net| net.all_hold("renamed", Status::Alive));
+    net.run(secs(2.0));
+    assert!(net.all_hold("c0", Status::Failed), "{}", net.table());
+}
+
+#[test]
+fn another_datacenter_is_refused_and_told() {
+    let mut net = Network::lan(1, 3, 0);
+    settle(&mut net, 10.0);
+    net.events.clear();
+    net.boot(profile("s9", "dc2", 60));
+    net.input(addr(60), Input::Join(vec![addr(0)]));
+    net.run(secs(5.0));
+    for at in [addr(0), addr(60)] {
+        let refused = net.events.iter().filter(|(_, who, event)| {
+            *who == at && matches!(event, Event::Refused { reason: Refusal::ForeignDatacenter, .. })
+        });
+        assert_eq!(refused.count(), 1, "told once: {}", net.transcript(at));
+    }
+    assert_eq!(net.engine(addr(0)).members().count(), 3);
+    assert_eq!(net.engine(addr(60)).alive(), 1);
+}
+
+#[test]
+fn a_new_profile_reaches_everyone() {
+    let mut net = Network::lan(1, 3, 47);
+    settle(&mut net, 10.0);
+    let mut new = profile("c5", "dc1", 8);
+    new.tags.insert("rack".to_owned(), "7".to_owned());
+    net.input(addr(8), Input::Update(new.clone()));
+    net.run_until_so(secs(5.0), |net| {
+        net.addrs()
+            .iter()
+            .all(|at| net.member(*at, "c5").is_some_and(|member| member.profile == new))
+    });
+}
+
+#[test]
+fn a_closed_path_fails_a_dead_member_sooner() {
+    let mut net = Network::new(Config::wan(), 4);
+    net.populate(6, 0);
+    settle(&mut net, 10.0);
+    net.kill(addr(5));
+    for number in 0..5 {
+        net.input(addr(number), Input::PathDown(addr(5)));
+    }
+    net.run_until_so(secs(7.0), |net| net.all_hold("s5.dc1", Status::Failed));
+}
+
+#[test]
+fn a_closed_path_to_a_live_member_fails_nobody() {
+    for seed in 0..5 {
+        let mut net = Network::new(Config::wan(), seed);
+        net.populate(6, 0);
+        settle(&mut net, 10.0);
+        net.events.clear();
+        net.input(addr(0), Input::PathDown(addr(5)));
+        net.run(secs(15.0));
+        assert!(net.agrees(), "{}", net.table());
+        assert!(net.events.is_empty(), "{:?}", net.events);
+    }
+}
+
+#[test]
+fn clients_are_refused_in_the_wan_pool() {
+    let mut net = Network::new(Config::wan(), 4);
+    net.populate(2, 1);
+    net.run(secs(5.0));
+    assert_eq!(net.engine(addr(0)).members().count(), 2);
+}
+
+#[test]
+fn silent_members_are_reaped_and_stay_so() {
+    let mut net = Network::new(Config { reap_after: secs(300.0), ..Config::lan() }, 4);
+    net.populate(3, 3);
+    settle(&mut net, 10.0);
+    net.kill(addr(5));
+    net.run_until_so(secs(15.0), |net| net.all_hold("c2", Status::Failed));
+    net.run_until_so(secs(400.0), |net| {
+        net.engines().all(|(at, _)| net.status(*at, "c2").is_none())
+    });
+    net.run(secs(120.0));
+    assert!(net.engines().all(|(at, _)| net.status(*at, "c2").is_none()), "{}", net.table());
+}
+
+#[test]
+fn the_same_seed_gives_the_same_outputs() {
+    let run = |seed| {
+        let mut net = Network::lan(seed, 3, 9);
+        net.loss = 0.05;
+        net.run(secs(8.0));
+        net.kill(addr(4));
+        net.run(secs(20.0));
+        net.fingerprint()
+    };
+    assert_eq!(run(11), run(11));
+    assert_ne!(run(11), run(12));
+}
+
+#[test]
+fn a_roster_of_five_thousand_merges_at_once() {
+    let records = (1..=5_000)
+        .map(|n| Record { stamp: Stamp::first(1), profile: profile(&format!("c{n}"), "dc1", n) });
+    let state = state::of_alive(records);
+    let mut joiner = Engine::new(Config::lan(), profile("s0", "dc1", 0), 1, 1);
+    let mut out = Vec::new();
+    joiner.handle(secs(1.0), Input::Sync(state.clone()), &mut out);
+    assert_eq!(joiner.alive(), 5_001);
+    out.clear();
+    joiner.handle(secs(2.0), Input::Sync(state), &mut out);
+    assert!(out.is_empty(), "nothing new the second time");
+}
+
+/// An engine that is in a pool of two.
+fn paired() -> Engine {
+    let mut net = Network::lan(1, 2, 0);
+    net.run(secs(3.0));
+    let state = net.engine(addr(1)).export();
+    let mut engine = Engine::new(Config::lan(), profile("s0", "dc1", 0), 9, 9);
+    engine.handle(secs(1.0), Input::Sync(state), &mut Vec::new());
+    engine
+}
+
+proptest! {
+    #[test]
+    fn nonsense_is_ignored(data in prop::collection::vec(any::<u8>(), 0..200)) {
+        let mut engine = paired();
+        let mut out = Vec::new();
+        engine.handle(secs(2.0), Input::Packet { from: addr(9), data: data.clone().into() }, &mut out);
+        engine.handle(secs(2.0), Input::Sync(data.into()), &mut out);
+        prop_assert!(out.is_empty());
+        prop_assert!(engine.nonsense() >= 1);
+    }
+
+    #[test]
+    fn damaged_packets_and_states_never_panic(
+        at in any::<prop::sample::Index>(),
+        bit in 0..8_u32,
+        cut in any::<prop::sample::Index>(),
+    ) {
+        let mut out = Vec::new();
+        let mut joiner = Engine::new(Config::lan(), profile("s1", "dc1", 1), 7, 7);
+        joiner.handle(secs(1.0), Input::Join(vec![addr(0)]), &mut out);
+        let state = joiner.export();
+        let mut goods: Vec<Bytes> = vec![state];
+        goods.extend(out.drain(..).filter_map(|output| match output {
+            Output::Send { data, .. } => Some(data),
+            _ => None,
+        }));
+        for good in goods {
+            let mut bad = good.to_vec();
+            bad[at.index(good.len())] ^= 1 << bit;
+            for bad in [bad, good[..cut.index(good.len())].to_vec()] {
+                let mut engine = paired();
+                engine.handle(secs(2.0), Input::Packet { from: addr(1), data: bad.clone().into() }, &mut out);
+                engine.handle(secs(2.0), Input::Sync(bad.into()), &mut out);
+                engine.handle(secs(2.0), Input::Packet { from: addr(1), data: good.clone() }, &mut out);
+            }
+        }
+    }
+}

@@ -138,6 +138,13 @@ impl Federation {
         self.dir.path()
     }
 
+    /// Says what was started, for people.
+    pub fn started(&self) -> String {
+        let (servers, nodes) = (self.layout.servers().count(), self.layout.nodes.len());
+        let (clients, dir) = (nodes - servers, self.dir().display());
+        format!("started {servers} servers and {clients} client agents below {dir}")
+    }
+
     /// Waits until every node answers and sees everyone, showing how far it is.
     pub async fn ready(
         &mut self,
@@ -164,18 +171,25 @@ impl Federation {
 
     /// Fails when a node ended that was not told to.
     pub fn check_running(&mut self) -> Result<(), ProcessesError> {
-        for (node, process) in self.layout.nodes.iter().zip(&mut self.processes) {
-            let Some(process) = process else { continue };
+        match self.reap()?.into_iter().next() {
+            None => Ok(()),
+            Some(Ended { node, how, log }) => Err(ProcessesError::Ended { node, how, log }),
+        }
+    }
+
+    /// Returns the nodes that ended since the last call without being told to.
+    pub fn reap(&mut self) -> Result<Vec<Ended>, ProcessesError> {
+        let mut all = Vec::new();
+        for (node, slot) in self.layout.nodes.iter().zip(&mut self.processes) {
+            let Some(process) = slot else { continue };
             let ended = process.ended().map_err(|source| end_failed(node, source))?;
             if let Some(status) = ended {
-                return Err(ProcessesError::Ended {
-                    node: node.label(),
-                    how: status.to_string(),
-                    log: log_tail(node, LOG_TAIL_LINES),
-                });
+                *slot = None;
+                let log = log_tail(node, LOG_TAIL_LINES);
+                all.push(Ended { node: node.label(), how: status.to_string(), log });
             }
         }
-        Ok(())
+        Ok(all)
     }
 
     /// Kills every server of a datacenter with SIGKILL, all at once.
@@ -231,6 +245,17 @@ impl Federation {
             }
         }
     }
+}
+
+/// A node that ended without being told to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ended {
+    /// Which one, as `node.dc`.
+    pub node: String,
+    /// Its exit status.
+    pub how: String,
+    /// The last lines of its log.
+    pub log: String,
 }
 
 /// What is to be left of a run in a temporary directory.

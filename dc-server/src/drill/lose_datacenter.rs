@@ -12,7 +12,7 @@
 use std::time::Duration;
 
 use tokio::time::Instant;
-use topology::{Datacenter, Role};
+use topology::{Datacenter, Role, plan::Plan};
 
 use crate::{
     drill::{
@@ -45,6 +45,15 @@ const STORED_WITHIN: Duration = Duration::from_secs(10);
 /// How often progress is shown.
 const PROGRESS_EVERY: Duration = Duration::from_millis(250);
 
+/// How long the servers stay down unless something else is asked for.
+pub const DOWN_DEFAULT: Duration = Duration::from_secs(10);
+
+/// Shortest time down: the verdict may take 5 s, and has to be seen to hold.
+pub const DOWN_MIN: Duration = Duration::from_secs(6);
+
+/// Longest time down: the whole history is kept in memory.
+pub const DOWN_MAX: Duration = Duration::from_secs(600);
+
 /// What to lose, and for how long.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
@@ -52,6 +61,17 @@ pub struct Options {
     pub dc: Datacenter,
     /// How long its servers stay down.
     pub down: Duration,
+}
+
+impl Options {
+    /// Checks that a plan has the datacenter to lose and another one to watch from.
+    pub fn check(&self, plan: &Plan) -> Result<(), DrillError> {
+        let all: Vec<_> = plan.datacenters.iter().map(|site| site.name.clone()).collect();
+        if plan.site(&self.dc).is_some() && all.len() > 1 {
+            return Ok(());
+        }
+        Err(DrillError::Datacenter { dc: self.dc.clone(), all })
+    }
 }
 
 /// A drill under way.
@@ -70,10 +90,6 @@ pub async fn run(
     federation: &mut Federation,
     progress: &dyn Progress,
 ) -> Result<Report, DrillError> {
-    let all = federation.layout().datacenters();
-    if !all.contains(&options.dc) || all.len() < 2 {
-        return Err(DrillError::Datacenter { dc: options.dc, all });
-    }
     let mut drill = given(options, federation, progress).await?;
     let given = drill.sentence();
     let prober =
@@ -98,6 +114,7 @@ async fn given<'a>(
 ) -> Result<Drill<'a>, DrillError> {
     let http = HttpClient::new();
     let started = Instant::now();
+    progress.step(&federation.started());
     federation.ready(&http, progress, READY_WITHIN).await?;
     progress.step(&format!("ready after {:.1} s", started.elapsed().as_secs_f64()));
     let zero = Instant::now();

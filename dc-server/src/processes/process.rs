@@ -83,3 +83,54 @@ pub fn log_tail(node: &Node, lines_max: usize) -> String {
     let lines: Vec<&str> = text.lines().collect();
     lines[lines.len().saturating_sub(lines_max)..].join("\n")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use topology::{Datacenter, NodeName, Role};
+
+    use super::*;
+
+    /// Starts a shell script in the place of an agent.
+    fn spawn(dir: &Path, script: &str) -> Process {
+        let binary = dir.join("agent.sh");
+        fs::write(&binary, format!("#!/bin/sh\n{script}\n")).unwrap();
+        fs::set_permissions(&binary, fs::Permissions::from_mode(0o700)).unwrap();
+        let node = Node {
+            dc: Datacenter::new("dc1").unwrap(),
+            name: NodeName::new("server-1").unwrap(),
+            role: Role::Server,
+            ip: [127, 0, 0, 1].into(),
+            dir: dir.to_owned(),
+        };
+        Process::spawn(&binary, &node).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_child_sees_its_parent_end_by_its_standard_input() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut process = spawn(dir.path(), "exec cat");
+        drop(process._pipe.take());
+        assert!(process.child.wait().await.unwrap().success());
+    }
+
+    #[tokio::test]
+    async fn a_child_that_does_not_end_when_asked_is_killed() {
+        let dir = tempfile::tempdir().unwrap();
+        let process = spawn(dir.path(), "trap '' TERM; echo deaf; exec sleep 600");
+        let pid = process.child.id().and_then(|id| Pid::from_raw(id as i32)).unwrap();
+        process.ask_to_end().unwrap();
+        process.end_within(Duration::from_millis(10)).await.unwrap();
+        assert!(rustix::process::test_kill_process(pid).is_err());
+    }
+
+    #[tokio::test]
+    async fn what_a_child_prints_is_in_its_log() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut process = spawn(dir.path(), "echo one; echo two >&2; echo three; exit 3");
+        assert_eq!(process.child.wait().await.unwrap().code(), Some(3));
+        let log = fs::read_to_string(dir.path().join("log.txt")).unwrap();
+        assert_eq!(log, "one\ntwo\nthree\n");
+    }
+}

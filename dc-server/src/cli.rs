@@ -1,3 +1,6 @@
 //! The command line.
 
+pub mod drill;
 pub mod flags;
+pub mod run;
+pub mod topology;

@@ -1,0 +1,140 @@
+//! `causeway topology`: runs a plan as processes of this machine until Ctrl-C, or shows it.
+
+use std::{fmt::Write, path::PathBuf, process::ExitCode, time::Duration};
+
+use anyhow::bail;
+use topology::plan::Plan;
+
+use crate::{
+    cli::{flags, run},
+    http_client::HttpClient,
+    processes::{
+        Federation, Keep,
+        layout::{DNS_PORT, Layout},
+        progress::{Progress, Stderr},
+    },
+};
+
+/// How long a plan may take to get ready.
+const READY_WITHIN: Duration = Duration::from_secs(90);
+
+/// How often the processes are looked after.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+const USAGE: &str = "\
+Usage: causeway topology <subcommand> [options] [PLAN]
+
+  Runs a plan of datacenters as processes of this machine, each node on a
+  loopback address of its own. PLAN is a TOML file or the name of a plan that
+  comes with the program; three datacenters when left out.
+
+Subcommands:
+    show        Shows what a plan holds
+    up          Runs a plan until Ctrl-C
+    validate    Says whether a plan can be run
+
+Options:
+";
+
+/// Runs the command; `itself` is the running program.
+pub async fn run(words: &[String], itself: PathBuf) -> anyhow::Result<ExitCode> {
+    let (subcommand, words) = match words.split_first() {
+        Some((first, rest)) if !first.starts_with('-') => (first.as_str(), rest),
+        _ => ("", words),
+    };
+    let line = run::parse(&run::FLAGS, words)?;
+    if line.help || subcommand.is_empty() {
+        print!("{USAGE}{}", flags::help(&run::FLAGS));
+        return Ok(if line.help { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+    }
+    let named = run::only_argument(&line)?;
+    match subcommand {
+        "up" => {
+            let plan = run::plan(named)?;
+            up(Federation::start(run::config(&line, plan, itself))?).await?;
+        }
+        "show" => print!("{}", shown(&run::plan(named)?)),
+        "validate" => {
+            let plan = run::plan(named)?;
+            println!("valid: {} datacenters", plan.datacenters.len());
+        }
+        other => bail!("no subcommand {other:?}: there is show, up, validate"),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn up(mut federation: Federation) -> anyhow::Result<()> {
+    let progress = Stderr::new();
+    let outcome = tokio::select! {
+        biased;
+        interrupted = run::interrupted() => interrupted.map_err(anyhow::Error::from),
+        outcome = serve(&mut federation, &progress) => outcome,
+    };
+    let keep = if outcome.is_ok() { Keep::Nothing } else { Keep::Files };
+    progress.step("taking it down");
+    run::stop(federation, keep).await?;
+    outcome
+}
+
+/// Waits until the federation is ready, says where it is, and says which nodes end, for good.
+async fn serve(federation: &mut Federation, progress: &Stderr) -> anyhow::Result<()> {
+    progress.step(&federation.started());
+    federation.ready(&HttpClient::new(), progress, READY_WITHIN).await?;
+    progress.live("");
+    print!("{}", listening(federation));
+    loop {
+        tokio::time::sleep(LOOK_EVERY).await;
+        for ended in federation.reap()? {
+            progress.step(&format!("{} ended ({})", ended.node, ended.how));
+        }
+    }
+}
+
+fn listening(federation: &Federation) -> String {
+    let layout = federation.layout();
+    let mut out = table(layout);
+    let _ = write!(out, "\n{}", examples(layout));
+    let dir = federation.dir().display();
+    let _ = writeln!(out, "\nConfiguration, data and logs: {dir}/<datacenter>/<node>");
+    let _ = writeln!(out, "Ctrl-C takes everything down.");
+    out
+}
+
+fn table(layout: &Layout) -> String {
+    let mut out =
+        format!("{:<12} {:<12} {:<8} {:<27} {}\n", "Datacenter", "Node", "Role", "HTTP API", "DNS");
+    for node in &layout.nodes {
+        let _ = writeln!(
+            out,
+            "{:<12} {:<12} {:<8} {:<27} {}:{DNS_PORT}",
+            node.dc,
+            node.name,
+            node.role,
+            format!("http://{}", node.http()),
+            node.ip
+        );
+    }
+    out
+}
+
+/// Commands to try: write in the first datacenter, read from the last.
+fn examples(layout: &Layout) -> String {
+    let (Some(first), Some(last)) = (layout.nodes.first(), layout.nodes.last()) else {
+        return String::new();
+    };
+    let (here, there, dc) = (first.http(), last.http(), &first.dc);
+    format!(
+        "Try:\n  \
+         curl -X PUT -d hello http://{here}/v1/kv/greeting\n  \
+         curl 'http://{there}/v1/kv/greeting?dc={dc}&raw'\n  \
+         causeway members -http-addr={here} -wan\n"
+    )
+}
+
+fn shown(plan: &Plan) -> String {
+    let mut out = format!("{:<20} {:>8} {:>8}\n", "Datacenter", "Servers", "Clients");
+    for site in &plan.datacenters {
+        let _ = writeln!(out, "{:<20} {:>8} {:>8}", site.name, site.servers, site.clients);
+    }
+    out
+}

@@ -1,0 +1,377 @@
+//! Raft, by openraft: what this server and its peers agree on.
+//!
+//! [`Raft`] is a handle; openraft runs as tasks behind it. The parts around it are ours: the log
+//! and the snapshots on a [`disk::Disk`], the messages over a [`network::Wire`], the state machine
+//! that publishes [`State`]. A simulation or a test replaces the disk ([`disk::Memory`]) and the
+//! wire, and gives every server its own seed in [`Config`]; nothing else draws at random or reads
+//! a clock but tokio's.
+//!
+//! Failures. A server that can't write its log stops taking part: [`RaftError::Broken`] says why, and
+//! the state as it was can still be read. A write whose fate is not known is
+//! [`RaftError::Unknown`]: it may be repeated under the same request id only. A leader that was cut
+//! off, or frozen, for longer than its lease refuses reads and writes at once.
+
+pub mod disk;
+mod inbound;
+mod log;
+mod machine;
+mod membership;
+pub mod network;
+pub mod protocol;
+mod runtime;
+pub mod snapshot;
+mod status;
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use openraft::{
+    ReadPolicy, SnapshotPolicy,
+    errors::{ClientWriteError, Fatal, ForwardToLeader, LinearizableReadError},
+};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep},
+};
+use topology::NodeName;
+
+pub use inbound::Rejected;
+pub use status::{Leader, Leadership, Role, Server, Status};
+
+use self::{
+    disk::{Disk, DiskError},
+    inbound::Inbound,
+    log::{Health, Log},
+    machine::Machine,
+    network::{Network, Wire},
+    protocol::TypeConfig,
+    runtime::Runtime,
+    snapshot::{SnapshotError, Store, receive::Receiver},
+};
+use crate::state::{Applied, Command, State, view::View};
+
+type OpenRaft = openraft::Raft<TypeConfig, Machine>;
+
+/// Entries between two snapshots.
+pub const SNAPSHOT_ENTRIES: u64 = 8192;
+
+/// Entries kept in the log below the newest snapshot, for followers that are a little behind.
+const ENTRIES_KEPT: u64 = 1024;
+
+/// A follower that is further behind than this gets a snapshot; more than [`SNAPSHOT_ENTRIES`].
+const LAG_MAX: u64 = 16_384;
+
+/// Entries in one message at most; their bytes are bounded too.
+const APPEND_ENTRIES_MAX: u64 = 1024;
+
+/// How long the transfer of a snapshot may take.
+const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(600);
+
+/// How long a new leader is waited for that has not yet heard from a quorum, which takes it a few
+/// milliseconds.
+const FRESH_LEADER_WAIT: Duration = Duration::from_secs(1);
+
+/// The longest pause between two tries meanwhile.
+const FRESH_LEADER_PAUSE_MAX: Duration = Duration::from_millis(10);
+
+/// What a server needs to take part.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Its number: never used again by another data directory.
+    pub id: u64,
+    /// Its name.
+    pub name: NodeName,
+    /// Where it takes Raft's messages.
+    pub addr: SocketAddr,
+    /// Consul's `raft_multiplier`, 1 to 10: stretches all times.
+    pub multiplier: u8,
+    /// Entries between two snapshots; [`SNAPSHOT_ENTRIES`] unless a test wants it otherwise.
+    pub snapshot_entries: u64,
+    /// Where randomness (of election timeouts) starts: entropy, or the simulation's seed.
+    pub seed: u64,
+}
+
+/// Raft's times for a multiplier.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timing {
+    /// Between two heartbeats of a leader.
+    pub heartbeat: Duration,
+    /// The shortest time without a heartbeat after which a server wants an election.
+    pub election_min: Duration,
+    /// The longest; also how long a leader's lease lasts.
+    pub election_max: Duration,
+}
+
+/// Why Raft does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The log can't be used.
+    #[error("the Raft log can't be opened: {0}")]
+    Disk(#[from] DiskError),
+    /// The snapshots can't be used.
+    #[error("the state can't be restored: {0}")]
+    Snapshot(#[from] SnapshotError),
+    /// openraft refuses what it finds.
+    #[error("Raft can't be started: {0}")]
+    Raft(String),
+}
+
+/// Why Raft did not do what it was asked for.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RaftError {
+    /// Another server leads, or nobody; nothing was done.
+    #[error("this server does not lead")]
+    NotLeader {
+        /// The one that leads, as far as known.
+        leader: Option<(u64, SocketAddr)>,
+    },
+    /// It was done or not, or will be.
+    #[error("the outcome of the write is not known")]
+    Unknown,
+    /// It can't be done now, for the reason given; nothing was done.
+    #[error("{0}")]
+    Refused(String),
+    /// This server's disk or log does not work any more.
+    #[error("{0}")]
+    Broken(String),
+    /// This server is stopping.
+    #[error("Raft has been shut down")]
+    Shutdown,
+}
+
+/// How sure a read wants to be that nobody else leads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Read {
+    /// By the leader's lease: no message.
+    Lease,
+    /// By asking a quorum.
+    Index,
+}
+
+/// When a leader was heard last.
+#[derive(Debug, Clone)]
+struct Heard {
+    start: Instant,
+    nanos: Arc<AtomicU64>,
+}
+
+impl Heard {
+    fn new() -> Self {
+        Self { start: Instant::now(), nanos: Arc::default() }
+    }
+
+    fn note(&self, now: Instant) {
+        let nanos = (now - self.start).as_nanos() as u64;
+        self.nanos.fetch_max(nanos.max(1), Ordering::Relaxed);
+    }
+
+    fn ago(&self) -> Duration {
+        let heard = Duration::from_nanos(self.nanos.load(Ordering::Relaxed));
+        self.start.elapsed().saturating_sub(heard)
+    }
+
+    fn ever(&self) -> bool {
+        self.nanos.load(Ordering::Relaxed) > 0
+    }
+}
+
+/// The handle; clones share one server.
+#[derive(Clone)]
+pub struct Raft {
+    id: u64,
+    timing: Timing,
+    raft: OpenRaft,
+    view: View,
+    health: Health,
+    heard: Heard,
+    inbound: Inbound,
+    leadership: watch::Receiver<Leadership>,
+}
+
+impl Timing {
+    /// Returns the times for Consul's `raft_multiplier`.
+    pub fn new(multiplier: u8) -> Self {
+        let times = u32::from(multiplier.clamp(1, 10));
+        Self {
+            heartbeat: Duration::from_millis(100) * times,
+            election_min: Duration::from_millis(400) * times,
+            election_max: Duration::from_millis(800) * times,
+        }
+    }
+
+    /// Returns how long a leader may be silent before a follower holds it for gone.
+    pub fn silence_max(&self) -> Duration {
+        self.election_max + self.heartbeat * 2
+    }
+
+    fn config(&self, config: &Config) -> Result<openraft::Config, StartError> {
+        let millis = |time: Duration| time.as_millis() as u64;
+        let config = openraft::Config {
+            cluster_name: "causeway".to_owned(),
+            heartbeat_interval: millis(self.heartbeat),
+            election_timeout_min: millis(self.election_min),
+            election_timeout_max: millis(self.election_max),
+            // At least the lease and an election timeout, or a leader that lost its quorum would
+            // give up before others may stand.
+            quorum_loss_probe_interval: Some(millis(self.election_max * 3)),
+            enable_pre_vote: Some(true),
+            install_snapshot_timeout: millis(SNAPSHOT_TIMEOUT),
+            snapshot_policy: SnapshotPolicy::LogsSinceLast(config.snapshot_entries),
+            max_in_snapshot_log_to_keep: ENTRIES_KEPT.min(config.snapshot_entries),
+            replication_lag_threshold: LAG_MAX.max(config.snapshot_entries * 2),
+            max_payload_entries: APPEND_ENTRIES_MAX,
+            ..openraft::Config::default()
+        };
+        config.validate().map_err(|error| StartError::Raft(error.to_string()))
+    }
+}
+
+impl Raft {
+    /// Restores the state from the disk and starts to take part.
+    ///
+    /// A server that never took part waits to be added by a leader, or for [`Raft::bootstrap`].
+    pub async fn start(
+        config: Config,
+        disk: Arc<dyn Disk>,
+        wire: Arc<dyn Wire>,
+    ) -> Result<Self, StartError> {
+        let timing = Timing::new(config.multiplier);
+        let health = Health::default();
+        let log = Log::open(&*disk, health.clone())?;
+        let store = Store::new(disk);
+        let restored = store.restore(&log.found()).await?;
+        let view = View::default();
+        let machine = Machine::new(view.clone(), store.clone(), restored);
+        let network = Network::new(wire, store.clone());
+        let settings = Arc::new(timing.config(&config)?);
+        let raft =
+            Runtime::seeded(config.seed, OpenRaft::new(config.id, settings, network, log, machine))
+                .await
+                .map_err(|fatal| StartError::Raft(fatal.to_string()))?;
+        let heard = Heard::new();
+        let receiver = Arc::new(Receiver::new(store));
+        let inbound = Inbound { raft: raft.clone(), heard: heard.clone(), receiver };
+        let leadership = status::follow(config.id, &raft);
+        Ok(Self { id: config.id, timing, raft, view, health, heard, inbound, leadership })
+    }
+
+    /// Returns this server's number.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Returns Raft's times.
+    pub fn timing(&self) -> Timing {
+        self.timing
+    }
+
+    /// Returns the published state with its watchers.
+    pub fn view(&self) -> &View {
+        &self.view
+    }
+
+    /// Returns the state as published last.
+    pub fn state(&self) -> Arc<State> {
+        self.view.load()
+    }
+
+    /// Answers a Raft message of another server: link kinds 16 to 31.
+    pub async fn handle(&self, kind: u16, body: Bytes) -> Result<Bytes, Rejected> {
+        self.inbound.handle(kind, body).await
+    }
+
+    /// Writes a command to the log and returns what it did once it is committed and applied here.
+    ///
+    /// Waits as long as there is hope; the caller has a deadline, after which the outcome is not
+    /// known.
+    pub async fn write(&self, command: Command) -> Result<Applied, RaftError> {
+        let until = Instant::now() + FRESH_LEADER_WAIT;
+        let mut pause = Duration::from_millis(1);
+        loop {
+            let written = self.raft.client_write(command.clone()).await;
+            let forward = match written {
+                Ok(written) => return Ok(written.data),
+                Err(openraft::errors::RaftError::Fatal(fatal)) => return Err(self.fatal(&fatal)),
+                Err(openraft::errors::RaftError::APIError(error)) => match error {
+                    ClientWriteError::ForwardToLeader(forward) => forward,
+                    ClientWriteError::LogEntryDiscarded(_) => return Err(RaftError::Unknown),
+                    other => return Err(RaftError::Refused(other.to_string())),
+                },
+            };
+            self.pause(forward, until, &mut pause).await?;
+        }
+    }
+
+    /// Makes sure that this server leads and that [`Raft::state`] holds everything that was
+    /// acknowledged before this call.
+    pub async fn confirm(&self, read: Read) -> Result<(), RaftError> {
+        let policy = match read {
+            Read::Lease => ReadPolicy::LeaseRead,
+            Read::Index => ReadPolicy::ReadIndex,
+        };
+        let until = Instant::now() + FRESH_LEADER_WAIT;
+        let mut pause = Duration::from_millis(1);
+        loop {
+            let forward = match self.raft.ensure_linearizable(policy.clone()).await {
+                Ok(_) => return Ok(()),
+                Err(openraft::errors::RaftError::Fatal(fatal)) => return Err(self.fatal(&fatal)),
+                Err(openraft::errors::RaftError::APIError(error)) => match error {
+                    LinearizableReadError::ForwardToLeader(forward) => forward,
+                    LinearizableReadError::QuorumNotEnough(_) => {
+                        return Err(RaftError::NotLeader { leader: None });
+                    }
+                },
+            };
+            self.pause(forward, until, &mut pause).await?;
+        }
+    }
+
+    /// Waits a moment if this server was elected just now; otherwise says who leads.
+    async fn pause(
+        &self,
+        forward: ForwardToLeader<TypeConfig>,
+        until: Instant,
+        pause: &mut Duration,
+    ) -> Result<(), RaftError> {
+        let leader = forward.leader_id.zip(forward.leader_node.map(|peer| peer.addr));
+        let other = leader.filter(|(id, _)| *id != self.id);
+        if other.is_some() || !self.is_fresh_leader() || Instant::now() >= until {
+            return Err(RaftError::NotLeader { leader: other });
+        }
+        sleep(*pause).await;
+        *pause = (*pause * 2).min(FRESH_LEADER_PAUSE_MAX);
+        Ok(())
+    }
+
+    /// Tells whether this server was elected and has not heard from a quorum since.
+    fn is_fresh_leader(&self) -> bool {
+        self.raft.as_leader().is_ok_and(|leader| leader.last_quorum_acked().is_none())
+            || self.leadership.borrow().role == Role::Leader
+                && self.leadership.borrow().since.elapsed() < FRESH_LEADER_WAIT
+    }
+
+    fn fatal(&self, fatal: &Fatal<TypeConfig>) -> RaftError {
+        match (self.health.broken(), fatal) {
+            (Some(sentence), _) => RaftError::Broken(sentence.to_owned()),
+            (None, Fatal::Stopped) => RaftError::Shutdown,
+            (None, fatal) => RaftError::Broken(format!("Raft has stopped here: {fatal}")),
+        }
+    }
+
+    /// Stops taking part; what is in memory can still be read.
+    pub async fn shutdown(&self) {
+        if let Err(error) = self.raft.shutdown().await {
+            tracing::warn!(%error, "Raft did not stop cleanly");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

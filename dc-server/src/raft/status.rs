@@ -1,0 +1,254 @@
+//! What Raft says of itself: who leads, who takes part, how far the log is.
+
+use std::{net::SocketAddr, time::Duration};
+
+use openraft::{Instant as _, ServerState, async_runtime::watch::WatchReceiver};
+use tokio::{sync::watch, time::Instant};
+use topology::NodeName;
+
+use super::{OpenRaft, Raft, RaftError, protocol::TypeConfig};
+
+/// The server that leads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Leader {
+    /// Its number.
+    pub id: u64,
+    /// Its name.
+    pub name: NodeName,
+    /// Where it takes Raft's messages and asks.
+    pub addr: SocketAddr,
+}
+
+/// What this server does in Raft.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Leads.
+    Leader,
+    /// Stands for election.
+    Candidate,
+    /// Follows and votes.
+    Follower,
+    /// Follows.
+    Learner,
+    /// Has stopped.
+    Stopped,
+}
+
+impl Role {
+    /// Returns the role as Consul's `info` names it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Role::Leader => "Leader",
+            Role::Candidate => "Candidate",
+            Role::Follower => "Follower",
+            Role::Learner => "Learner",
+            Role::Stopped => "Shutdown",
+        }
+    }
+}
+
+/// Who leads, as a watch tells it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Leadership {
+    /// What this server does.
+    pub role: Role,
+    /// The number of the leader, if one is known.
+    pub leader: Option<u64>,
+    /// The term.
+    pub term: u64,
+    /// Since when it is so.
+    pub since: Instant,
+}
+
+/// A server that takes part.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Server {
+    /// Its number.
+    pub id: u64,
+    /// Its name.
+    pub name: NodeName,
+    /// Where it takes Raft's messages.
+    pub addr: SocketAddr,
+    /// Whether it votes.
+    pub voter: bool,
+    /// Whether it leads.
+    pub leader: bool,
+    /// How many entries it is known to lack; known to the leader only.
+    pub lag: Option<u64>,
+}
+
+/// Numbers for metrics and `info`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Status {
+    /// What this server does.
+    pub role: Role,
+    /// The term.
+    pub term: u64,
+    /// The last entry in the log.
+    pub last_index: u64,
+    /// The last entry known to be committed.
+    pub commit_index: u64,
+    /// The last entry applied.
+    pub applied_index: u64,
+    /// The last entry in the newest snapshot.
+    pub snapshot_index: u64,
+    /// The other servers that vote.
+    pub peers: usize,
+    /// How long ago the leader was heard.
+    pub last_contact: Duration,
+    /// What is broken, if something is.
+    pub broken: Option<String>,
+}
+
+fn role(state: ServerState) -> Role {
+    match state {
+        ServerState::Leader => Role::Leader,
+        ServerState::Candidate => Role::Candidate,
+        ServerState::Follower => Role::Follower,
+        ServerState::Learner => Role::Learner,
+        ServerState::Shutdown => Role::Stopped,
+    }
+}
+
+/// Follows what openraft says of leadership, until it stops.
+pub(super) fn follow(id: u64, raft: &OpenRaft) -> watch::Receiver<Leadership> {
+    let mut metrics = raft.server_metrics();
+    let look = move |metrics: &openraft::metrics::RaftServerMetrics<TypeConfig>| Leadership {
+        role: role(metrics.state),
+        leader: metrics.current_leader,
+        term: metrics.vote.leader_id().term,
+        since: Instant::now(),
+    };
+    let (tx, rx) = watch::channel(look(&*metrics.borrow_watched()));
+    tokio::spawn(async move {
+        while metrics.changed().await.is_ok() {
+            let now = look(&*metrics.borrow_watched());
+            tx.send_if_modified(|then| {
+                let same = Leadership { since: then.since, ..now } == *then;
+                if !same {
+                    tracing::info!(
+                        id,
+                        role = now.role.as_str(),
+                        leader = now.leader,
+                        term = now.term,
+                        "Raft leadership"
+                    );
+                    *then = now;
+                }
+                !same
+            });
+        }
+        tx.send_modify(|then| {
+            *then =
+                Leadership { role: Role::Stopped, leader: None, since: Instant::now(), ..*then };
+        });
+    });
+    rx
+}
+
+impl Raft {
+    /// Returns a watch of who leads.
+    pub fn leadership(&self) -> watch::Receiver<Leadership> {
+        self.leadership.clone()
+    }
+
+    /// Tells whether this server leads and a quorum confirmed it within the lease. Only
+    /// [`Raft::confirm`] makes sure.
+    pub fn is_leader(&self) -> bool {
+        self.raft.as_leader().is_ok_and(|leader| {
+            leader
+                .last_quorum_acked()
+                .is_none_or(|acked| acked.elapsed() < self.timing.silence_max())
+        }) && self.health.broken().is_none()
+    }
+
+    /// Returns the server that leads, unless it was not heard for longer than a leader may be
+    /// silent.
+    pub fn leader(&self) -> Option<Leader> {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let id = metrics.current_leader.filter(|_| metrics.running_state.is_ok())?;
+        if id == self.id {
+            if !self.is_leader() {
+                return None;
+            }
+        } else if !self.heard.ever() || self.heard.ago() > self.timing.silence_max() {
+            return None;
+        }
+        let peer = metrics.membership_config.get_node(&id)?;
+        Some(Leader { id, name: peer.name.clone(), addr: peer.addr })
+    }
+
+    /// Returns how long ago this server heard from a leader; 0 on the leader.
+    pub fn last_contact(&self) -> Duration {
+        if self.is_leader() { Duration::ZERO } else { self.heard.ago() }
+    }
+
+    /// Tells whether this server ever heard from a leader, or leads, since it started: a stale
+    /// read is refused before.
+    pub fn ever_contacted(&self) -> bool {
+        self.heard.ever() || self.is_leader()
+    }
+
+    /// Returns the term.
+    pub fn term(&self) -> u64 {
+        self.leadership.borrow().term
+    }
+
+    /// Returns the last log index that was applied.
+    pub fn applied(&self) -> u64 {
+        self.state().applied()
+    }
+
+    /// Returns what is broken, if this server can't write any more.
+    pub fn broken(&self) -> Option<String> {
+        let metrics = self.raft.metrics();
+        let stopped = metrics.borrow_watched().running_state.clone().err();
+        match stopped.map(|fatal| self.fatal(&fatal)) {
+            Some(RaftError::Broken(sentence)) => Some(sentence),
+            _ => self.health.broken().map(str::to_owned),
+        }
+    }
+
+    /// Returns who takes part, sorted by number.
+    pub fn servers(&self) -> Vec<Server> {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let membership = &metrics.membership_config;
+        let voters: Vec<u64> = membership.voter_ids().collect();
+        let leader = self.leader().map(|leader| leader.id);
+        let last = metrics.last_log_index.unwrap_or(0);
+        let lag = |id: &u64| {
+            let matched = metrics.replication.as_ref()?.get(id)?;
+            Some(last.saturating_sub(matched.map_or(0, |matched| matched.index)))
+        };
+        let server = |(id, peer): (&u64, &super::protocol::Peer)| Server {
+            id: *id,
+            name: peer.name.clone(),
+            addr: peer.addr,
+            voter: voters.contains(id),
+            leader: leader == Some(*id),
+            lag: lag(id),
+        };
+        membership.nodes().map(server).collect()
+    }
+
+    /// Returns numbers for metrics and `info`.
+    pub fn status(&self) -> Status {
+        let broken = self.broken();
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let index = |id: &Option<super::protocol::LogId>| id.map_or(0, |id| id.index);
+        Status {
+            role: role(metrics.state),
+            term: metrics.current_term,
+            last_index: metrics.last_log_index.unwrap_or(0),
+            commit_index: index(&metrics.local_committed),
+            applied_index: index(&metrics.last_applied),
+            snapshot_index: index(&metrics.snapshot),
+            peers: metrics.membership_config.voter_ids().filter(|id| *id != self.id).count(),
+            last_contact: self.last_contact(),
+            broken,
+        }
+    }
+}

@@ -49,7 +49,6 @@ pub fn render(node: &Node, layout: &Layout, credentials: &Credentials) -> Value 
         "retry_join": lan,
         "retry_interval": "1s",
         "log_level": "INFO",
-        "disable_update_check": true,
         "leave_on_terminate": false,
     });
     if node.role == Role::Server {
@@ -58,13 +57,13 @@ pub fn render(node: &Node, layout: &Layout, credentials: &Credentials) -> Value 
         config["retry_join_wan"] = json!(wan_seeds(node, layout));
         config["retry_interval_wan"] = json!("1s");
     }
-    if let Some(tls) = &credentials.tls {
-        config["ca_file"] = json!(tls.ca);
-        config["cert_file"] = json!(tls.cert);
-        config["key_file"] = json!(tls.key);
-        config["verify_incoming"] = json!(true);
-        config["verify_outgoing"] = json!(true);
-        config["verify_server_hostname"] = json!(true);
+    match &credentials.tls {
+        Some(TlsFiles { ca, cert, key }) => {
+            let files = json!({ "ca_file": ca, "cert_file": cert, "key_file": key });
+            config["tls"] = json!({ "defaults": files });
+        }
+        // Without certificates it may be another program, and that asks for updates.
+        None => config["disable_update_check"] = json!(true),
     }
     config
 }
@@ -87,11 +86,14 @@ mod tests {
     use topology::plan::Plan;
 
     use super::*;
-    use crate::processes::loopback::Block;
+    use crate::{
+        config::{self, flags::Request, source},
+        processes::loopback::Block,
+    };
 
     fn layout() -> Layout {
         let text =
-            "[[datacenter]]\nname='a'\nservers=2\nclients=1\n[[datacenter]]\nname='b'\nservers=3\n";
+            "[[datacenter]]\nname='a'\nservers=3\nclients=1\n[[datacenter]]\nname='b'\nservers=3\n";
         let block = Block::claim(40, 8298).unwrap();
         Layout::new(&Plan::parse(text).unwrap(), &block, Path::new("/run"))
     }
@@ -101,12 +103,33 @@ mod tests {
         let layout = layout();
         let credentials = Credentials { gossip_key: "k".to_owned(), tls: None };
         let server = render(&layout.nodes[0], &layout, &credentials);
-        let client = render(&layout.nodes[2], &layout, &credentials);
+        let client = render(&layout.nodes[3], &layout, &credentials);
         assert_eq!(server["retry_join_wan"].as_array().unwrap().len(), WAN_SEEDS);
-        assert_eq!(server["bootstrap_expect"], 2);
-        assert_eq!(server["retry_join"].as_array().unwrap().len(), 1);
-        assert_eq!(client["retry_join"].as_array().unwrap().len(), 2);
+        assert_eq!(server["bootstrap_expect"], 3);
+        assert_eq!(server["retry_join"].as_array().unwrap().len(), 2);
+        assert_eq!(client["retry_join"].as_array().unwrap().len(), 3);
         assert!(client.get("retry_join_wan").is_none());
-        assert!(client.get("ca_file").is_none());
+        assert!(client.get("tls").is_none());
+    }
+    #[test]
+    fn the_agent_takes_the_configuration_without_a_warning() {
+        let layout = layout();
+        let [ca, cert, key] = ["ca.pem", "cert.pem", "key.pem"].map(PathBuf::from);
+        let credentials = Credentials {
+            gossip_key: "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=".to_owned(),
+            tls: Some(TlsFiles { ca, cert, key }),
+        };
+        for node in &layout.nodes {
+            let text = source::Text {
+                name: "config.json".into(),
+                format: source::Format::Json,
+                body: render(node, &layout, &credentials).to_string(),
+            };
+            let host = config::Host { name: None, addresses: Vec::new() };
+            let loaded = config::build(&Request::default(), &[text], &host).unwrap();
+            assert_eq!(loaded.agent.is_server(), node.role == Role::Server);
+            assert!(loaded.agent.tls.link.is_some());
+            assert_eq!(loaded.warnings, Vec::<String>::new());
+        }
     }
 }

@@ -79,3 +79,6 @@ pub fn bind(
 ) -> Result<(Vec<SocketAddr>, impl Future<Output = ()> + Send + use<>), BindError> {
     serve::bind(config, agent)
 }
+
+#[cfg(test)]
+mod tests;

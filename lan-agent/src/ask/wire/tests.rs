@@ -1,1 +1,298 @@
+use expect_test::expect;
+use proptest::prelude::*;
+use uuid::Uuid;
 
+use super::*;
+use crate::ask::KvVerb;
+
+fn now() -> Instant {
+    Instant::now()
+}
+
+fn ask(question: Question) -> Ask {
+    Ask {
+        dc: None,
+        consistency: Consistency::Default,
+        blocking: None,
+        token: String::new(),
+        trace: TraceId(Uuid::from_u128(1)),
+        request: RequestId(Uuid::from_u128(2)),
+        deadline: now() + Duration::from_secs(10),
+        question,
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    let lines = bytes.chunks(32).map(|line| {
+        let text = line.iter().map(|b| if b.is_ascii_graphic() { char::from(*b) } else { '.' });
+        let text: String = text.collect();
+        let hex: String = line.iter().map(|byte| format!("{byte:02x}")).collect();
+        format!("{hex:64} {text}\n")
+    });
+    lines.collect()
+}
+
+/// Encodes at a moment that makes the time left exact.
+fn golden(ask: &Ask) -> String {
+    hex(&encode_ask(ask, ask.deadline - Duration::from_secs(10)))
+}
+
+#[test]
+fn bytes_of_a_get_stay_as_they_are() {
+    let get = ask(Question::KvGet { key: "web/port".to_owned(), raw: true });
+    expect![[r#"
+        0000005c85a46b696e6401ab636f6e73697374656e6379a764656661756c74a5 ...\..kind..consistency.default.
+        7472616365c41000000000000000000000000000000001a772657175657374c4 trace...................request.
+        1000000000000000000000000000000002ab646561646c696e655f6d73cd2710 ..................deadline_ms.'.
+        82a36b6579a87765622f706f7274a3726177c3                           ..key.web/port.raw.
+    "#]].assert_eq(&golden(&get));
+}
+
+#[test]
+fn bytes_of_a_put_with_everything_stay_as_they_are() {
+    let value = Bytes::from_static(b"8080");
+    let put = Ask {
+        dc: Some(Datacenter::new("dc2").unwrap()),
+        consistency: Consistency::Stale,
+        blocking: Some(Blocking { index: 7, wait: Duration::from_secs(300) }),
+        token: "secret".to_owned(),
+        ..ask(Question::KvPut { key: "web/port".to_owned(), value, flags: 42, cas: Some(9) })
+    };
+    expect![[r#"
+        0000008289a46b696e6404a26463a3646332ab636f6e73697374656e6379a573 ......kind..dc.dc2.consistency.s
+        74616c65a5696e64657807a7776169745f6d73ce000493e0a5746f6b656ea673 tale.index..wait_ms......token.s
+        6563726574a57472616365c41000000000000000000000000000000001a77265 ecret.trace...................re
+        7175657374c41000000000000000000000000000000002ab646561646c696e65 quest...................deadline
+        5f6d73cd271084a36b6579a87765622f706f7274a576616c7565c40438303830 _ms.'...key.web/port.value..8080
+        a5666c6167732aa363617309                                         .flags*.cas.
+    "#]].assert_eq(&golden(&put));
+}
+
+#[test]
+fn bytes_of_a_transaction_stay_as_they_are() {
+    let value = Bytes::from_static(b"v");
+    let op = TxnOp { verb: KvVerb::DeleteCas, key: "k".to_owned(), value, flags: 1, index: 2 };
+    expect![[r#"
+        0000005c85a46b696e6407ab636f6e73697374656e6379a764656661756c74a5 ...\..kind..consistency.default.
+        7472616365c41000000000000000000000000000000001a772657175657374c4 trace...................request.
+        1000000000000000000000000000000002ab646561646c696e655f6d73cd2710 ..................deadline_ms.'.
+        81a36f70739185a476657262aa64656c6574652d636173a36b6579a16ba57661 ..ops...verb.delete-cas.key.k.va
+        6c7565c40176a5666c61677301a5696e64657802                         lue..v.flags..index.
+    "#]].assert_eq(&golden(&ask(Question::Txn { ops: vec![op] })));
+}
+
+#[test]
+fn bytes_of_an_answer_stay_as_they_are() {
+    let meta = Meta {
+        index: 12,
+        known_leader: Some(true),
+        last_contact: Duration::from_millis(3),
+        consistency: Consistency::Stale,
+    };
+    let found = Answer { outcome: Outcome::Found, meta, body: Bytes::from_static(b"[]") };
+    expect![[r#"
+        0000005181a6616e7377657285a76f7574636f6d65a5666f756e64a5696e6465 ...Q..answer..outcome.found.inde
+        780cac6b6e6f776e5f6c6561646572c3af6c6173745f636f6e746163745f7573 x..known_leader..last_contact_us
+        cd0bb8ab636f6e73697374656e6379a57374616c655b5d                   ....consistency.stale[]
+    "#]].assert_eq(&hex(&encode_reply(&Ok(found))));
+}
+
+#[test]
+fn bytes_of_an_error_stay_as_they_are() {
+    let dc = Datacenter::new("dc2").unwrap();
+    let lost = AskError::NoServer { dc, reason: "lost since 3 s".to_owned() };
+    expect![[r#"
+        0000003481a56572726f7284a46b696e6406a474657874ae6c6f73742073696e ...4..error..kind..text.lost.sin
+        636520332073a26463a3646332a96e6f5f656666656374c3                 ce.3.s.dc.dc2.no_effect.
+    "#]].assert_eq(&hex(&encode_reply(&Err(lost))));
+}
+
+#[derive(Serialize)]
+struct LaterHead {
+    kind: u16,
+    trace: TraceId,
+    request: RequestId,
+    deadline_ms: u64,
+    invented_later: Vec<u8>,
+}
+
+#[derive(Serialize)]
+struct LaterKvGet {
+    key: &'static str,
+    invented_later: bool,
+}
+
+fn later(kind: u16) -> Bytes {
+    let (trace, request) = (TraceId(Uuid::nil()), RequestId(Uuid::nil()));
+    let invented_later = vec![1, 2, 3];
+    let head = LaterHead { kind, trace, request, deadline_ms: 5, invented_later };
+    let mut out = head_first(&head, 0);
+    write(&mut out, &LaterKvGet { key: "k", invented_later: true });
+    out.freeze()
+}
+
+#[test]
+fn fields_of_a_later_version_are_ignored_and_missing_ones_have_their_default() {
+    let read = decode_ask(&later(kind::KV_GET), now()).unwrap();
+    assert_eq!(read.question, Question::KvGet { key: "k".to_owned(), raw: false });
+    assert_eq!(read.consistency, Consistency::Default);
+    assert_eq!(read.dc, None);
+}
+
+#[test]
+fn questions_of_a_later_version_are_refused_with_a_sentence() {
+    let error = decode_ask(&later(999), now()).unwrap_err();
+    let text = "this server does not know question kind 999: upgrade it";
+    assert_eq!(error, AskError::Bad(text.to_owned()));
+}
+
+#[test]
+fn errors_of_a_later_version_keep_their_sentence_and_whether_they_had_an_effect() {
+    for (no_effect, expected) in [
+        (true, AskError::Busy("moon phase".to_owned())),
+        (false, AskError::Failed("moon phase".to_owned())),
+    ] {
+        let error = ErrorHead { kind: 999, text: "moon phase".into(), dc: None, no_effect };
+        let bytes = head_first(&ReplyHead { answer: None, error: Some(error) }, 0).freeze();
+        assert_eq!(decode_reply(bytes), Err(expected));
+    }
+}
+
+#[test]
+fn questions_over_their_bounds_are_too_large() {
+    let value = Bytes::from(vec![0; question::VALUE_LEN_MAX + 1]);
+    let (key, empty) = ("k".to_owned(), Bytes::new());
+    let op = TxnOp { verb: KvVerb::Get, key: key.clone(), value: empty, flags: 0, index: 0 };
+    for question in [
+        Question::KvPut { key, value, flags: 0, cas: None },
+        Question::Txn { ops: vec![op; question::TXN_OPS_MAX + 1] },
+    ] {
+        let bytes = encode_ask(&ask(question), now());
+        let error = decode_ask(&bytes, now()).unwrap_err();
+        assert!(matches!(error, AskError::TooLarge(_)), "{error}");
+    }
+}
+
+#[test]
+fn a_deadline_is_never_further_away_than_the_longest_answer() {
+    let began = now();
+    let deadline = began + Duration::from_secs(1_000_000);
+    let far = Ask { deadline, ..ask(Question::StatusPeers) };
+    let read = decode_ask(&encode_ask(&far, began), began).unwrap();
+    assert_eq!(read.deadline, began + DEADLINE_MAX);
+}
+
+#[test]
+fn the_body_of_a_reply_is_not_copied() {
+    let bytes = encode_reply(&Ok(Answer::plain(vec![7; 1000])));
+    let body = decode_reply(bytes.clone()).unwrap().body;
+    assert_eq!(body.as_ptr(), bytes[bytes.len() - 1000..].as_ptr());
+}
+
+fn questions() -> impl Strategy<Value = Question> {
+    let value = proptest::collection::vec(any::<u8>(), 0..200).prop_map(Bytes::from);
+    let verb = prop_oneof![
+        Just(KvVerb::Set),
+        Just(KvVerb::Cas),
+        Just(KvVerb::Get),
+        Just(KvVerb::GetOrEmpty),
+        Just(KvVerb::GetTree),
+        Just(KvVerb::CheckIndex),
+        Just(KvVerb::CheckNotExists),
+        Just(KvVerb::Delete),
+        Just(KvVerb::DeleteTree),
+        Just(KvVerb::DeleteCas),
+    ];
+    let op = (verb, any::<String>(), value.clone(), any::<u64>(), any::<u64>())
+        .prop_map(|(verb, key, value, flags, index)| TxnOp { verb, key, value, flags, index });
+    prop_oneof![
+        any::<(String, bool)>().prop_map(|(key, raw)| Question::KvGet { key, raw }),
+        any::<String>().prop_map(|prefix| Question::KvList { prefix }),
+        any::<(String, String)>()
+            .prop_map(|(prefix, separator)| Question::KvKeys { prefix, separator }),
+        (any::<String>(), value, any::<u64>(), any::<Option<u64>>())
+            .prop_map(|(key, value, flags, cas)| Question::KvPut { key, value, flags, cas }),
+        any::<(String, Option<u64>)>().prop_map(|(key, cas)| Question::KvDelete { key, cas }),
+        any::<String>().prop_map(|prefix| Question::KvDeleteTree { prefix }),
+        proptest::collection::vec(op, 0..5).prop_map(|ops| Question::Txn { ops }),
+        Just(Question::StatusLeader),
+        Just(Question::StatusPeers),
+        Just(Question::Datacenters),
+        Just(Question::RaftConfiguration),
+    ]
+}
+
+fn errors() -> impl Strategy<Value = AskError> {
+    let dc = || Datacenter::new("dc7").unwrap();
+    prop_oneof![
+        any::<String>().prop_map(AskError::Bad),
+        any::<String>().prop_map(AskError::TooLarge),
+        any::<String>().prop_map(AskError::Busy),
+        Just(AskError::NoLeader),
+        Just(AskError::NoPath { dc: dc() }),
+        any::<String>().prop_map(move |reason| AskError::NoServer { dc: dc(), reason }),
+        any::<String>().prop_map(AskError::CutOff),
+        any::<String>().prop_map(AskError::Deadline),
+        any::<String>().prop_map(AskError::Failed),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn asks_come_out_as_they_went_in(
+        question in questions(),
+        dc in proptest::option::of("[a-z0-9]{1,20}"),
+        token: String,
+        index in proptest::option::of(1u64..),
+        wait_ms in 0u64..600_000,
+        left_ms in 0u64..900_000,
+        ids: (u128, u128),
+    ) {
+        let began = now();
+        let wait = Duration::from_millis(wait_ms);
+        let sent = Ask {
+            dc: dc.map(|dc| Datacenter::new(dc).unwrap()),
+            consistency: Consistency::Consistent,
+            blocking: index.map(|index| Blocking { index, wait }),
+            token,
+            trace: TraceId(Uuid::from_u128(ids.0)),
+            request: RequestId(Uuid::from_u128(ids.1)),
+            deadline: began + Duration::from_millis(left_ms),
+            question,
+        };
+        let read = decode_ask(&encode_ask(&sent, began), began).unwrap();
+        prop_assert_eq!(format!("{read:?}"), format!("{sent:?}"));
+    }
+
+    #[test]
+    fn replies_come_out_as_they_went_in(
+        body: Vec<u8>,
+        index: u64,
+        known_leader: Option<bool>,
+        contact_us in 0u64..1_000_000_000,
+        error in errors(),
+    ) {
+        let last_contact = Duration::from_micros(contact_us);
+        let meta = Meta { index, known_leader, last_contact, consistency: Consistency::Stale };
+        let answer = Answer { outcome: Outcome::Absent, meta, body: body.into() };
+        prop_assert_eq!(decode_reply(encode_reply(&Ok(answer.clone()))), Ok(answer));
+        prop_assert_eq!(decode_reply(encode_reply(&Err(error.clone()))), Err(error));
+    }
+
+    #[test]
+    fn garbage_is_refused(bytes: Vec<u8>) {
+        let refused = matches!(decode_ask(&bytes, now()), Err(AskError::Bad(_)));
+        prop_assert!(refused);
+        prop_assert!(decode_reply(bytes.into()).is_err());
+    }
+
+    #[test]
+    fn asks_cut_or_flipped_do_not_panic(question in questions(), at: usize, flip: u8) {
+        let bytes = encode_ask(&ask(question), now());
+        let at = at % bytes.len();
+        let _cut = decode_ask(&bytes[..at], now());
+        let mut flipped = bytes.to_vec();
+        flipped[at] ^= flip;
+        let _flipped = decode_ask(&flipped, now());
+    }
+}

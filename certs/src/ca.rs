@@ -1,0 +1,276 @@
+//! A certificate authority and the certificates that it issues.
+//!
+//! An [`Authority`] is a self-signed certificate with its key, in PEM files that Consul's tools
+//! read too (and the other way round). What it issues says a datacenter, a role and a node
+//! ([`Identity`]) and may be used for both ends of a TLS connection; what its holder may act as
+//! is decided by the role, not by the key usage. The caller says what time it is.
+
+use std::{net::IpAddr, path::Path};
+
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
+    Issuer, KeyPair, KeyUsagePurpose, SanType, SerialNumber,
+};
+use time::{Duration, OffsetDateTime};
+use x509_parser::parse_x509_certificate;
+
+use crate::{
+    error::KeyError,
+    identity::{CAUSEWAY_DOMAIN, Identity},
+    store::pem,
+};
+
+/// How far before `now` a certificate begins, so that clocks may differ a little.
+const BACKDATE: Duration = Duration::minutes(1);
+
+/// The kind of key pair.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Algorithm {
+    /// ECDSA on P-256 with SHA-256: what Consul's tools make.
+    #[default]
+    EcdsaP256,
+    /// Ed25519: signatures of constant length, which the simulation needs to repeat itself.
+    Ed25519,
+}
+
+/// When a certificate is valid, and its number.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Validity {
+    /// The first moment.
+    pub not_before: OffsetDateTime,
+    /// The last moment.
+    pub not_after: OffsetDateTime,
+    /// The serial number in hexadecimal.
+    pub serial: String,
+    /// The subject's common name, empty if it has none.
+    pub common_name: String,
+}
+
+/// Names besides the identity that a certificate is to be valid for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum San {
+    /// A DNS name, such as `localhost`.
+    Dns(String),
+    /// An address.
+    Ip(IpAddr),
+}
+
+/// What a certificate is issued for.
+#[derive(Debug, Clone)]
+pub struct Subject {
+    /// Who its holder is.
+    pub identity: Identity,
+    /// The domain of its DNS names, Consul's `-domain`.
+    pub domain: String,
+    /// Further names.
+    pub sans: Vec<San>,
+}
+
+/// A certificate with its private key.
+#[derive(Clone)]
+pub struct Issued {
+    /// The certificate, PEM.
+    pub certificate_pem: String,
+    /// The private key, PEM (PKCS #8).
+    pub key_pem: String,
+    /// When it is valid.
+    pub validity: Validity,
+}
+
+/// A certificate authority: may issue certificates.
+pub struct Authority {
+    certificate_pem: String,
+    key: KeyPair,
+    algorithm: Algorithm,
+}
+
+impl Algorithm {
+    fn key(self) -> Result<KeyPair, KeyError> {
+        let algorithm = match self {
+            Algorithm::EcdsaP256 => &rcgen::PKCS_ECDSA_P256_SHA256,
+            Algorithm::Ed25519 => &rcgen::PKCS_ED25519,
+        };
+        Ok(KeyPair::generate_for(algorithm)?)
+    }
+}
+
+impl Subject {
+    /// Names a holder below the domain of our own certificates, with no further names.
+    pub fn new(identity: Identity) -> Self {
+        Self { identity, domain: CAUSEWAY_DOMAIN.to_owned(), sans: Vec::new() }
+    }
+
+    fn names(&self) -> Result<Vec<SanType>, KeyError> {
+        let mut dns = Vec::new();
+        if let Some(node) = &self.identity.node {
+            dns.push(format!("{node}.{}", self.identity.dns(&self.domain)));
+        }
+        dns.push(self.identity.dns(&self.domain));
+        let mut names = Vec::new();
+        for name in dns {
+            names.push(SanType::DnsName(text(&name)?));
+        }
+        if let Some(uri) = self.identity.uri() {
+            names.push(SanType::URI(text(&uri)?));
+        }
+        for san in &self.sans {
+            names.push(match san {
+                San::Dns(name) => SanType::DnsName(text(name)?),
+                San::Ip(addr) => SanType::IpAddress(*addr),
+            });
+        }
+        Ok(names)
+    }
+}
+
+fn text(name: &str) -> Result<rcgen::string::Ia5String, KeyError> {
+    name.try_into().map_err(|_| KeyError::Name { name: name.to_owned() })
+}
+
+impl Authority {
+    /// Makes a new authority: `name` is its common name, valid from now on for `days`.
+    pub fn create(
+        name: &str,
+        algorithm: Algorithm,
+        now: OffsetDateTime,
+        days: u32,
+    ) -> Result<Self, KeyError> {
+        let key = algorithm.key()?;
+        let mut params = params(name, now, days)?;
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![
+            KeyUsagePurpose::DigitalSignature,
+            KeyUsagePurpose::KeyCertSign,
+            KeyUsagePurpose::CrlSign,
+        ];
+        let certificate_pem = params.self_signed(&key)?.pem();
+        Ok(Self { certificate_pem, key, algorithm })
+    }
+
+    /// Reads an authority from its certificate and key in PEM form (PKCS #8 or SEC 1).
+    pub fn load(certificate_pem: &str, key_pem: &str) -> Result<Self, KeyError> {
+        let key = pem::signing_key(key_pem)?;
+        let algorithm = match key.algorithm() == &rcgen::PKCS_ED25519 {
+            true => Algorithm::Ed25519,
+            false => Algorithm::EcdsaP256,
+        };
+        let authority = Self { certificate_pem: certificate_pem.to_owned(), key, algorithm };
+        let der = pem::certificates(certificate_pem, "the authority's certificate")?;
+        let first = der.first().map(|der| der.as_ref()).unwrap_or_default();
+        let (_, certificate) =
+            parse_x509_certificate(first).map_err(|_| rcgen::Error::CouldNotParseCertificate)?;
+        if certificate.public_key().subject_public_key.data.as_ref()
+            != authority.key.public_key_raw()
+        {
+            return Err(KeyError::Mismatch);
+        }
+        Ok(authority)
+    }
+
+    /// Reads an authority from its two files.
+    pub fn read(certificate: &Path, key: &Path) -> Result<Self, KeyError> {
+        Self::load(&pem::read(certificate)?, &pem::read(key)?)
+    }
+
+    /// Returns its certificate, PEM: what others need to trust what it issues.
+    pub fn certificate_pem(&self) -> &str {
+        &self.certificate_pem
+    }
+
+    /// Returns its private key, PEM (PKCS #8).
+    pub fn key_pem(&self) -> String {
+        self.key.serialize_pem()
+    }
+
+    /// Reads when it is valid.
+    pub fn validity(&self) -> Result<Validity, KeyError> {
+        Validity::of(&self.certificate_pem)
+    }
+
+    /// Issues a certificate with a key of its own, valid from now on for `days`.
+    pub fn issue(
+        &self,
+        subject: &Subject,
+        now: OffsetDateTime,
+        days: u32,
+    ) -> Result<Issued, KeyError> {
+        let key = self.algorithm.key()?;
+        let mut params = params(&subject.identity.dns(&subject.domain), now, days)?;
+        params.is_ca = IsCa::ExplicitNoCa;
+        params.subject_alt_names = subject.names()?;
+        params.use_authority_key_identifier_extension = true;
+        params.key_usages =
+            vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyEncipherment];
+        params.extended_key_usages =
+            vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        let issuer = Issuer::from_ca_cert_pem(&self.certificate_pem, &self.key)?;
+        let certificate_pem = params.signed_by(&key, &issuer)?.pem();
+        let validity = Validity::of(&certificate_pem)?;
+        Ok(Issued { certificate_pem, key_pem: key.serialize_pem(), validity })
+    }
+}
+
+fn params(
+    common_name: &str,
+    now: OffsetDateTime,
+    days: u32,
+) -> Result<CertificateParams, KeyError> {
+    let out_of_range = KeyError::Validity { days };
+    let mut params = CertificateParams::default();
+    params.not_before = now.checked_sub(BACKDATE).ok_or(KeyError::Validity { days })?;
+    params.not_after = now.checked_add(Duration::days(i64::from(days))).ok_or(out_of_range)?;
+    let mut name = DistinguishedName::new();
+    name.push(DnType::CommonName, common_name);
+    params.distinguished_name = name;
+    params.serial_number = Some(SerialNumber::from_slice(&serial()?));
+    Ok(params)
+}
+
+/// Draws a serial number: 128 random bits, positive (RFC 5280, section 4.1.2.2).
+fn serial() -> Result<[u8; 16], KeyError> {
+    let mut serial = [0; 16];
+    aws_lc_rs::rand::fill(&mut serial).map_err(|_| rcgen::Error::RingUnspecified)?;
+    serial[0] = serial[0] & 0x7f | 0x40;
+    Ok(serial)
+}
+
+impl Validity {
+    /// Reads when the first certificate of a PEM text is valid.
+    pub fn of(certificate_pem: &str) -> Result<Self, KeyError> {
+        let der = pem::certificates(certificate_pem, "the certificate")?;
+        Self::of_der(der.first().map(|der| der.as_ref()).unwrap_or_default())
+    }
+
+    pub(crate) fn of_der(der: &[u8]) -> Result<Self, KeyError> {
+        let (_, certificate) =
+            parse_x509_certificate(der).map_err(|_| rcgen::Error::CouldNotParseCertificate)?;
+        let common_name = certificate.subject().iter_common_name().next();
+        Ok(Self {
+            not_before: certificate.validity().not_before.to_datetime(),
+            not_after: certificate.validity().not_after.to_datetime(),
+            serial: format!("{:x}", certificate.tbs_certificate.serial),
+            common_name: common_name
+                .and_then(|name| name.as_str().ok())
+                .unwrap_or_default()
+                .to_owned(),
+        })
+    }
+}
+
+impl Issued {
+    /// Writes certificate and key to two new files, the key readable by its owner only.
+    /// Files that exist are not replaced.
+    pub fn write(&self, certificate: &Path, key: &Path) -> Result<(), KeyError> {
+        pem::write_private(key, &self.key_pem)?;
+        pem::write_public(certificate, &self.certificate_pem)
+    }
+}
+
+impl Authority {
+    /// Writes certificate and key to two new files, the key readable by its owner only.
+    /// Files that exist are not replaced.
+    pub fn write(&self, certificate: &Path, key: &Path) -> Result<(), KeyError> {
+        pem::write_private(key, &self.key_pem())?;
+        pem::write_public(certificate, &self.certificate_pem)
+    }
+}

@@ -1,0 +1,282 @@
+//! One connection to a verified peer, and the task that drives it.
+//!
+//! The task takes the peer's streams and datagrams and keeps the heartbeats. It ends when the
+//! connection ends, from either side; whoever ends it on this side says why.
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use quinn::{ConnectionError, VarInt};
+use tokio::{
+    sync::{Semaphore, SetOnce},
+    time::{Instant, MissedTickBehavior},
+};
+
+use crate::{
+    identity::Identity,
+    link::{
+        WORD_LEN_MAX,
+        endpoint::Shared,
+        frame::{Beat, Datagram},
+        heartbeat::{self, Side, Vitals},
+        serve, transport,
+    },
+};
+
+/// Longest reason of a peer that is kept and logged.
+const REASON_LEN_MAX: usize = 300;
+
+/// Between two looks of the side that is pinged.
+const LOOK_INTERVAL: Duration = Duration::from_millis(500);
+
+/// Why a connection is closed, as the peer's program sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Close {
+    /// The node or its endpoint ends.
+    Shutdown = 0,
+    /// Another connection to the same peer stays.
+    Duplicate = 1,
+    /// Nothing was heard on it.
+    Silent = 2,
+    /// The peer was restarted and came back.
+    Replaced = 3,
+    /// The endpoint has no room or the handshake took too long.
+    Refused = 4,
+    /// The one who dialled no longer wants it.
+    Unwanted = 5,
+}
+
+/// Whose certificate was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Refused {
+    /// This node refused the peer's.
+    Here,
+    /// The peer refused this node's.
+    There,
+}
+
+/// A connection to a verified peer.
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) quic: quinn::Connection,
+    /// The peer's address as paths know it.
+    pub(super) addr: SocketAddr,
+    pub(super) peer: Arc<Identity>,
+    pub(super) side: Side,
+    /// The peer's instance number, once heard.
+    pub(super) instance: SetOnce<u64>,
+    pub(super) vitals: Mutex<Vitals>,
+    /// Bodies longer than a small one that may be held.
+    pub(super) large: Arc<Semaphore>,
+    /// Calls under way in both directions.
+    busy: AtomicUsize,
+    /// Why this side ended it.
+    ended: OnceLock<Arc<str>>,
+}
+
+/// A call under way, counted as long as this lives.
+pub(super) struct Busy(Arc<Connection>);
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.busy.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Connection {
+    pub(super) fn new(
+        shared: &Shared,
+        quic: quinn::Connection,
+        addr: SocketAddr,
+        peer: Identity,
+        side: Side,
+    ) -> Arc<Self> {
+        let interval = match side {
+            Side::ByUs => heartbeat::interval(shared.config.profile, shared.config.me.role),
+            Side::ByPeer => LOOK_INTERVAL,
+        };
+        Arc::new(Self {
+            quic,
+            addr,
+            peer: Arc::new(peer),
+            side,
+            instance: SetOnce::new(),
+            vitals: Mutex::new(Vitals::new(Instant::now(), interval)),
+            large: Arc::new(Semaphore::new(shared.config.limits.large_bodies)),
+            busy: AtomicUsize::new(0),
+            ended: OnceLock::new(),
+        })
+    }
+
+    /// Counts a call in.
+    pub(super) fn begin(self: &Arc<Self>) -> Busy {
+        self.busy.fetch_add(1, Ordering::Relaxed);
+        Busy(Arc::clone(self))
+    }
+
+    pub(super) fn busy(&self) -> usize {
+        self.busy.load(Ordering::Relaxed)
+    }
+
+    /// Ends it from this side; the peer is told why.
+    pub(super) fn end(&self, close: Close, reason: &str) {
+        // Only the first reason counts.
+        let _ = self.ended.set(reason.into());
+        self.quic.close(VarInt::from_u32(close as u32), reason.as_bytes());
+    }
+
+    /// Says why it ended.
+    pub(super) fn reason(&self) -> Arc<str> {
+        if let Some(reason) = self.ended.get() {
+            return Arc::clone(reason);
+        }
+        match self.quic.close_reason() {
+            Some(error) => describe(&error).into(),
+            None => "still open".into(),
+        }
+    }
+
+    pub(super) fn with_vitals<T>(&self, read: impl FnOnce(&mut Vitals) -> T) -> T {
+        read(&mut self.vitals.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn send(&self, datagram: &Datagram) {
+        // A heartbeat that can't be sent is a lost one; what that means, the silence will tell.
+        let _ = self.quic.send_datagram(datagram.encode());
+    }
+}
+
+/// Drives a connection until it ends.
+pub(super) async fn drive(shared: Arc<Shared>, connection: Arc<Connection>) {
+    tokio::join!(
+        take_streams(&shared, &connection),
+        take_datagrams(&shared, &connection),
+        keep_heartbeats(&shared, &connection),
+    );
+    shared.lost(&connection);
+}
+
+async fn take_streams(shared: &Arc<Shared>, connection: &Arc<Connection>) {
+    let most = shared.config.limits.streams;
+    let mut granted = transport::STREAMS_START;
+    while let Ok((send, receive)) = connection.quic.accept_bi().await {
+        let busy = connection.begin();
+        if connection.busy() > granted as usize / 2 && granted < most {
+            granted = granted.saturating_mul(2).min(most);
+            connection.quic.set_max_concurrent_bi_streams(granted.into());
+        }
+        tokio::spawn(serve::serve(Arc::clone(shared), busy, Arc::clone(connection), send, receive));
+    }
+}
+
+async fn take_datagrams(shared: &Arc<Shared>, connection: &Arc<Connection>) {
+    while let Ok(data) = connection.quic.read_datagram().await {
+        match (Datagram::decode(data), connection.side) {
+            (Some(Datagram::Application(data)), _) => {
+                shared.service.datagram(&connection.peer, connection.addr, data);
+            }
+            (Some(Datagram::Ping(beat)), Side::ByPeer) => {
+                let (instance, seq) = (shared.instance, beat.seq);
+                connection.send(&Datagram::Pong(Beat { instance, seq, word: word(shared) }));
+                hear(shared, connection, &beat);
+            }
+            (Some(Datagram::Pong(beat)), Side::ByUs) => hear(shared, connection, &beat),
+            // The wrong side's heartbeat, or one of a later version.
+            (Some(Datagram::Ping(_) | Datagram::Pong(_)) | None, _) => {}
+        }
+    }
+}
+
+fn hear(shared: &Arc<Shared>, connection: &Arc<Connection>, beat: &Beat) {
+    let side = connection.side;
+    let news = connection.with_vitals(|vitals| vitals.hear(Instant::now(), side, beat));
+    if connection.instance.set(beat.instance).is_ok() {
+        shared.publish(connection, beat.instance);
+    } else if news {
+        shared.changed();
+    }
+}
+
+async fn keep_heartbeats(shared: &Arc<Shared>, connection: &Arc<Connection>) {
+    let interval = match connection.side {
+        Side::ByUs => heartbeat::interval(shared.config.profile, shared.config.me.role),
+        Side::ByPeer => LOOK_INTERVAL,
+    };
+    let mut ticks = tokio::time::interval(interval);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            biased;
+            _ = connection.quic.closed() => return,
+            now = ticks.tick() => now,
+        };
+        let packets = connection.quic.stats().udp_rx.datagrams;
+        let alive = connection.with_vitals(|vitals| vitals.look(Instant::now(), packets));
+        if let Err(dead) = alive {
+            connection.end(Close::Silent, &dead.to_string());
+            return;
+        }
+        if connection.side == Side::ByUs {
+            let seq = connection.with_vitals(Vitals::next_ping);
+            let instance = shared.instance;
+            connection.send(&Datagram::Ping(Beat { instance, seq, word: word(shared) }));
+        }
+    }
+}
+
+fn word(shared: &Shared) -> Bytes {
+    let word = shared.service.word();
+    // Half a word would be read as another one: rather none.
+    if word.len() <= WORD_LEN_MAX { word } else { Bytes::new() }
+}
+
+/// Says in words why a connection ended.
+pub(super) fn describe(error: &ConnectionError) -> String {
+    match error {
+        ConnectionError::TransportError(error) if is_crypto(error.code.into()) => {
+            error.reason.clone()
+        }
+        ConnectionError::ConnectionClosed(close) if is_crypto(close.error_code.into()) => {
+            said(&close.reason)
+        }
+        ConnectionError::ApplicationClosed(close) => {
+            format!("closed by the peer: {}", said(&close.reason))
+        }
+        ConnectionError::Reset => "the peer was restarted".to_owned(),
+        ConnectionError::LocallyClosed => "closed by this node".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+/// Tells whether a connection ended because a certificate was refused, and whose.
+pub(super) fn refused(error: &ConnectionError) -> Option<Refused> {
+    match error {
+        ConnectionError::TransportError(error) if is_crypto(error.code.into()) => {
+            Some(Refused::Here)
+        }
+        ConnectionError::ConnectionClosed(close) if is_crypto(close.error_code.into()) => {
+            Some(Refused::There)
+        }
+        _ => None,
+    }
+}
+
+/// Tells whether an error code is a TLS alert (RFC 9001, section 4.8).
+fn is_crypto(code: u64) -> bool {
+    (0x100..0x200).contains(&code)
+}
+
+/// Makes a peer's words fit for a log: bounded, without control characters.
+fn said(reason: &[u8]) -> String {
+    let reason = String::from_utf8_lossy(reason);
+    let mut said: String = reason.chars().take(REASON_LEN_MAX).collect();
+    said.retain(|c| !c.is_control());
+    if said.is_empty() { "no reason given".to_owned() } else { said }
+}

@@ -1,0 +1,198 @@
+//! Reaches a peer: at most one attempt for an address at a time, which all who need it share.
+
+use std::sync::Arc;
+
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout, timeout_at},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    error::{CallError, DialError},
+    link::{
+        Target,
+        connection::{self, Close, Connection, Refused},
+        endpoint::Shared,
+        heartbeat::Side,
+        table::{Dialing, Next},
+        transport::{self, Timing},
+    },
+};
+
+/// Most attempts that one call waits for: its own, after another's with other expectations and
+/// one whose connection was lost at once.
+const ATTEMPTS_MAX: usize = 3;
+
+/// What there is instead of a connection, or the connection.
+pub(super) enum Way {
+    /// It can be used.
+    Open(Arc<Connection>),
+    /// An attempt goes on.
+    Dialing(Dialing),
+}
+
+impl Shared {
+    /// Returns the connection in use to a peer, if it is the one expected.
+    pub(super) fn open(&self, to: &Target) -> Option<Result<Arc<Connection>, DialError>> {
+        let live = self.live.load();
+        Some(expected(to, live.get(&to.addr)?))
+    }
+
+    /// Returns a connection to a peer, made if there is none; waits until `deadline`.
+    pub(super) async fn reach(
+        self: &Arc<Self>,
+        to: &Target,
+        deadline: Instant,
+    ) -> Result<Arc<Connection>, CallError> {
+        let began = Instant::now();
+        for _ in 0..ATTEMPTS_MAX {
+            let mut dialing = match self.way(to)? {
+                Way::Open(connection) => return Ok(expected(to, &connection)?),
+                Way::Dialing(dialing) => dialing,
+            };
+            match timeout_at(deadline, ended(&mut dialing)).await {
+                Ok(Ok(())) => {}
+                // Somebody expected another peer there: try with our own expectation.
+                Ok(Err(_)) if dialing.expect != to.expect => self.hurry(to),
+                Ok(Err(error)) => return Err(error.into()),
+                Err(_) => {
+                    let after = began.elapsed();
+                    return Err(DialError::Timeout { addr: to.addr, after }.into());
+                }
+            }
+        }
+        let reason = "connections to it end at once".into();
+        Err(DialError::Failed { addr: to.addr, reason }.into())
+    }
+
+    /// Returns the way to a peer; begins an attempt if there is none.
+    pub(super) fn way(self: &Arc<Self>, to: &Target) -> Result<Way, DialError> {
+        if self.closing.is_cancelled() {
+            return Err(DialError::Closed);
+        }
+        let (report, outcome) = watch::channel(None);
+        let next = self.table().next(Instant::now(), to, || outcome.clone())?;
+        match next {
+            Next::Live(connection) => Ok(Way::Open(connection)),
+            Next::Wait(dialing) => Ok(Way::Dialing(dialing)),
+            Next::Begin => {
+                let (shared, target) = (Arc::clone(self), to.clone());
+                self.spawn(async move {
+                    let result = shared.establish(&target).await;
+                    let failure = result.as_ref().err().map(|error| error.to_string().into());
+                    shared.table().dialled(Instant::now(), target.addr, failure);
+                    shared.changed();
+                    // Nobody waits any more: the outcome is in the table.
+                    let _ = report.send(Some(result));
+                });
+                self.changed();
+                Ok(Way::Dialing(Dialing { expect: to.expect.clone(), outcome }))
+            }
+        }
+    }
+
+    /// Makes a connection and waits until the peer is heard on it.
+    async fn establish(self: &Arc<Self>, to: &Target) -> Result<(), DialError> {
+        let within = Timing::new(self.config.profile).handshake;
+        let addr = to.addr;
+        let mut made = None;
+        let result = timeout(within, self.shake_hands(to, &mut made)).await;
+        result.unwrap_or_else(|_| {
+            if let Some(connection) = made {
+                connection.end(Close::Refused, "the handshake took too long");
+            }
+            Err(DialError::Timeout { addr, after: within })
+        })
+    }
+
+    async fn shake_hands(
+        self: &Arc<Self>,
+        to: &Target,
+        made: &mut Option<Arc<Connection>>,
+    ) -> Result<(), DialError> {
+        let addr = to.addr;
+        let failed = |reason: String| DialError::Failed { addr, reason: reason.into() };
+        let client = transport::client(&self.config.keys, self.config.profile, &to.expect)
+            .map_err(|error| failed(error.to_string()))?;
+        let quic = self
+            .quic
+            .connect_with(client, addr, &to.expect.server_name())
+            .map_err(|error| failed(error.to_string()))?
+            .await
+            .map_err(|error| self.dial_error(to, &error))?;
+        let peer = self.peer_of(&quic).map_err(failed)?;
+        let connection = Connection::new(self, quic, addr, peer, Side::ByUs);
+        *made = Some(Arc::clone(&connection));
+        tokio::spawn(connection::drive(Arc::clone(self), Arc::clone(&connection)));
+        // In TLS 1.3 the peer judges our certificate after this side is done.
+        tokio::select! {
+            biased;
+            _ = connection.instance.wait() => Ok(()),
+            error = connection.quic.closed() => match connection::refused(&error) {
+                Some(_) => Err(self.dial_error(to, &error)),
+                None => Err(failed(connection.reason().to_string())),
+            },
+        }
+    }
+
+    fn dial_error(&self, to: &Target, error: &quinn::ConnectionError) -> DialError {
+        let addr = to.addr;
+        let reason: Arc<str> = connection::describe(error).into();
+        match connection::refused(error) {
+            Some(Refused::Here) => {
+                self.complain(addr, "refused the certificate of a peer that was dialled", &reason);
+                DialError::RefusedPeer { addr, reason }
+            }
+            Some(Refused::There) => {
+                self.complain(addr, "a peer that was dialled refused our certificate", &reason);
+                DialError::RefusedByPeer { addr, reason }
+            }
+            None => DialError::Failed { addr, reason },
+        }
+    }
+
+    /// Keeps a connection to a peer until cancelled.
+    pub(super) async fn keep(self: Arc<Self>, to: Target, token: CancellationToken) {
+        let pause = std::time::Duration::from_millis(100);
+        let kept = async {
+            loop {
+                let wait = match self.way(&to) {
+                    Ok(Way::Open(connection)) => {
+                        connection.quic.closed().await;
+                        self.table().jitter(pause)
+                    }
+                    Ok(Way::Dialing(mut dialing)) => match ended(&mut dialing).await {
+                        // The connection may have been lost to a duplicate that is not up yet.
+                        Ok(()) => self.table().jitter(pause),
+                        Err(_) => pause,
+                    },
+                    Err(DialError::BackingOff { retry_in, .. }) => retry_in,
+                    Err(_) => return,
+                };
+                tokio::time::sleep(wait).await;
+            }
+        };
+        token.run_until_cancelled(kept).await;
+    }
+}
+
+fn expected(to: &Target, connection: &Arc<Connection>) -> Result<Arc<Connection>, DialError> {
+    if to.expect.matches(&connection.peer) {
+        return Ok(Arc::clone(connection));
+    }
+    Err(DialError::OtherPeer {
+        addr: to.addr,
+        expected: to.expect.to_string(),
+        found: connection.peer.to_string(),
+    })
+}
+
+/// Waits for the end of an attempt.
+async fn ended(dialing: &mut Dialing) -> Result<(), DialError> {
+    match dialing.outcome.wait_for(Option::is_some).await {
+        Ok(outcome) => outcome.clone().unwrap_or(Ok(())),
+        // The task was cancelled.
+        Err(_) => Err(DialError::Closed),
+    }
+}

@@ -1,0 +1,378 @@
+//! One UDP socket, all connections over it, and the handle that others use.
+
+use std::{
+    future::Future,
+    net::{IpAddr, SocketAddr},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use quinn::{Incoming, SendDatagramError, TokioRuntime, VarInt};
+use rand::{Rng, SeedableRng, rngs::SmallRng};
+use rustls::pki_types::CertificateDer;
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout},
+};
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tracing::{debug, warn};
+
+use crate::{
+    error::{CallError, DatagramError, LinkError},
+    identity::Identity,
+    link::{
+        Config, Path, Reply, Request, Service, Sockets, Target,
+        admission::{Admission, Verdict},
+        backoff::Backoff,
+        call,
+        complaints::Complaints,
+        connection::{self, Close, Connection, Refused},
+        frame::{Datagram, TAG_LEN},
+        heartbeat::Side,
+        table::{Displaced, Live, Table},
+        transport::{self, Timing},
+    },
+};
+
+/// How long a shutdown waits until the peers know.
+const SHUTDOWN_WITHIN: Duration = Duration::from_secs(1);
+
+/// How long a duplicate stays after it was replaced, so that the peer knows of it too.
+const DRAIN_MIN: Duration = Duration::from_secs(3);
+
+/// Speaks to peers over one UDP socket. Clones are handles to the same one.
+#[derive(Clone)]
+pub struct Endpoint(Arc<Shared>);
+
+/// What the endpoint's tasks share.
+pub(super) struct Shared {
+    pub(super) config: Config,
+    pub(super) quic: quinn::Endpoint,
+    pub(super) service: Arc<dyn Service>,
+    /// Drawn when the endpoint starts; tells a restarted peer from a second connection.
+    pub(super) instance: u64,
+    pub(super) live: ArcSwap<Live>,
+    pub(super) closing: CancellationToken,
+    table: Mutex<Table>,
+    complaints: Mutex<Complaints>,
+    admission: Mutex<Admission>,
+    changes: watch::Sender<u64>,
+}
+
+impl Endpoint {
+    /// Binds the address. The endpoint works while the returned future runs, and closes all
+    /// connections when that is dropped. To be called within a tokio runtime.
+    pub fn bind(
+        config: Config,
+        sockets: &dyn Sockets,
+        service: Arc<dyn Service>,
+    ) -> Result<(Endpoint, impl Future<Output = ()> + Send + 'static + use<>), LinkError> {
+        check_identity(&config)?;
+        let mut random = match config.seed {
+            Some(seed) => SmallRng::seed_from_u64(seed),
+            None => rand::make_rng(),
+        };
+        let instance = random.next_u64();
+        let seeded = config.seed.is_some().then_some(&mut random);
+        let settings = transport::endpoint(&config.keys, seeded);
+        let server = transport::server(&config)?;
+        let bind_error = |source| LinkError::Bind { addr: config.addr, source };
+        let socket = sockets.udp(config.addr).map_err(bind_error)?;
+        let runtime = Arc::new(TokioRuntime);
+        let quic =
+            quinn::Endpoint::new_with_abstract_socket(settings, Some(server), socket, runtime)
+                .map_err(bind_error)?;
+        let shared = Arc::new(Shared {
+            table: Mutex::new(Table::new(Backoff::new(config.profile), random)),
+            config,
+            quic,
+            service,
+            instance,
+            live: ArcSwap::default(),
+            closing: CancellationToken::new(),
+            complaints: Mutex::default(),
+            admission: Mutex::default(),
+            changes: watch::Sender::new(0),
+        });
+        let guard = Running { _tasks: shared.closing.clone().drop_guard(), shared };
+        let endpoint = Endpoint(Arc::clone(&guard.shared));
+        Ok((endpoint, async move { guard.shared.accept().await }))
+    }
+
+    /// Returns the address that it listens on.
+    pub fn local_addr(&self) -> SocketAddr {
+        // The socket is open as long as the endpoint lives.
+        self.0.quic.local_addr().unwrap_or(self.0.config.addr)
+    }
+
+    /// Asks a peer and waits for its reply until the request's deadline; connects first if there
+    /// is no connection. Dropping the future cancels the work at the peer.
+    pub async fn call(&self, to: &Target, request: Request) -> Result<Reply, CallError> {
+        let connection = match self.0.open(to) {
+            Some(open) => open?,
+            None => self.0.reach(to, request.deadline).await?,
+        };
+        call::call(&connection, request).await
+    }
+
+    /// Keeps a connection to a peer, made again whenever it is lost, until
+    /// [`Endpoint::disconnect`].
+    pub fn connect(&self, to: &Target) {
+        if let Some(token) = self.0.table().keep(to) {
+            self.0.spawn(Arc::clone(&self.0).keep(to.clone(), token));
+        }
+    }
+
+    /// Takes [`Endpoint::connect`] back. Calls under way on the connection end.
+    pub fn disconnect(&self, to: &Target) {
+        let connection = self.0.table().forget(to.addr);
+        if let Some(connection) = connection {
+            connection.end(Close::Unwanted, "not needed any more");
+        }
+        self.0.changed();
+    }
+
+    /// Sends a datagram to a peer, without any promise that it arrives. Without a connection it
+    /// is dropped and one is made.
+    pub fn datagram(&self, to: &Target, data: Bytes) -> Result<(), DatagramError> {
+        let Some(Ok(connection)) = self.0.open(to) else {
+            // Who wants to know why the attempt fails finds it in `paths`.
+            let _ = self.0.way(to);
+            return Err(DatagramError::NoPath);
+        };
+        let packet = connection.quic.max_datagram_size().ok_or(DatagramError::NoPath)?;
+        let len_max = packet.saturating_sub(TAG_LEN);
+        if data.len() > len_max {
+            return Err(DatagramError::TooLarge { len_max });
+        }
+        connection.quic.send_datagram(Datagram::Application(data).encode()).map_err(|error| {
+            match error {
+                SendDatagramError::TooLarge => DatagramError::TooLarge { len_max },
+                _ => DatagramError::NoPath,
+            }
+        })
+    }
+
+    /// Describes the way to every peer that is connected, kept connected or was tried lately, in
+    /// the order of their addresses.
+    pub fn paths(&self) -> Vec<Path> {
+        self.0.table().paths()
+    }
+
+    /// Returns a counter that grows when a path goes up or down or its peer says something new
+    /// of itself.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.0.changes.subscribe()
+    }
+
+    /// Closes all connections; the peers are told why. Takes a second at most.
+    pub async fn shutdown(&self, reason: &str) {
+        self.0.close(reason);
+        // A peer that is gone need not know.
+        let _ = timeout(SHUTDOWN_WITHIN, self.0.quic.wait_idle()).await;
+    }
+}
+
+/// Ends everything when the endpoint's future is dropped.
+struct Running {
+    _tasks: DropGuard,
+    shared: Arc<Shared>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.shared.close("the endpoint stopped");
+    }
+}
+
+/// Counts a handshake out when it ended.
+struct Handshake {
+    shared: Arc<Shared>,
+    from: IpAddr,
+}
+
+impl Drop for Handshake {
+    fn drop(&mut self) {
+        locked(&self.shared.admission).done(self.from);
+    }
+}
+
+impl Shared {
+    pub(super) fn table(&self) -> MutexGuard<'_, Table> {
+        locked(&self.table)
+    }
+
+    pub(super) fn changed(&self) {
+        self.changes.send_modify(|changes| *changes = changes.wrapping_add(1));
+    }
+
+    /// Runs a task that ends with the endpoint.
+    pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let closing = self.closing.clone();
+        tokio::spawn(async move { closing.run_until_cancelled(task).await });
+    }
+
+    fn close(&self, reason: &str) {
+        self.closing.cancel();
+        let code = VarInt::from_u32(Close::Shutdown as u32);
+        self.quic.close(code, reason.as_bytes());
+    }
+
+    /// Takes a connection into use on which the peer was heard for the first time.
+    pub(super) fn publish(self: &Arc<Self>, connection: &Arc<Connection>, instance: u64) {
+        let displaced = {
+            let mut table = self.table();
+            let displaced = table.publish(Instant::now(), self.instance, connection, instance);
+            self.live.store(Arc::new(table.live().clone()));
+            displaced
+        };
+        match displaced {
+            Displaced::None => {}
+            Displaced::Drain(connection) => self.spawn(drain(connection)),
+            Displaced::Close(connection) => {
+                connection.end(Close::Replaced, "the peer was restarted");
+            }
+        }
+        debug!(peer = %connection.peer, addr = %connection.addr, "connected");
+        self.changed();
+    }
+
+    /// Takes a connection out of use that ended.
+    pub(super) fn lost(&self, connection: &Arc<Connection>) {
+        let reason = connection.reason();
+        if let Some(error) = connection.quic.close_reason()
+            && connection::refused(&error) == Some(Refused::There)
+            && connection.instance.initialized()
+        {
+            self.complain(connection.addr, "a peer refused our certificate", &reason);
+        }
+        let used = {
+            let mut table = self.table();
+            let used = table.lost(Instant::now(), connection, Arc::clone(&reason));
+            self.live.store(Arc::new(table.live().clone()));
+            used
+        };
+        if used {
+            debug!(peer = %connection.peer, addr = %connection.addr, %reason, "connection ended");
+            self.changed();
+        }
+    }
+
+    /// Logs a refusal, unless it was logged a moment ago.
+    pub(super) fn complain(&self, addr: SocketAddr, what: &str, reason: &str) {
+        if locked(&self.complaints).is_new(Instant::now(), addr.ip(), reason) {
+            warn!(%addr, reason, me = %self.config.me, "{what}");
+        }
+    }
+
+    /// Allows the next attempt to a peer at once.
+    pub(super) fn hurry(&self, to: &Target) {
+        self.table().hurry(to.addr);
+    }
+
+    /// Reads from a connection's certificate who the peer is.
+    pub(super) fn peer_of(&self, quic: &quinn::Connection) -> Result<Identity, String> {
+        let chain = quic.peer_identity().ok_or("the peer showed no certificate")?;
+        let chain = chain
+            .downcast::<Vec<CertificateDer<'static>>>()
+            .map_err(|_| "the peer's certificate is of an unknown kind")?;
+        let first = chain.first().ok_or("the peer showed no certificate")?;
+        Identity::from_certificate(first, self.config.keys.domains())
+            .map_err(|error| error.to_string())
+    }
+
+    /// Accepts connections until the endpoint closes.
+    async fn accept(self: &Arc<Self>) {
+        while let Some(incoming) = self.quic.accept().await {
+            let from = incoming.remote_address().ip();
+            let proven = incoming.remote_address_validated();
+            let open = self.quic.open_connections();
+            let verdict = locked(&self.admission).decide(&self.config.limits, open, from, proven);
+            match verdict {
+                Verdict::Admit => {
+                    let handshake = Handshake { shared: Arc::clone(self), from };
+                    self.spawn(Arc::clone(self).admit(incoming, handshake));
+                }
+                Verdict::Prove => {
+                    // An address that can't be asked for a proof again has been proven.
+                    let _ = incoming.retry();
+                }
+                Verdict::Refuse => {
+                    let addr = SocketAddr::new(from, 0);
+                    self.complain(addr, "connection refused", "too many connections or handshakes");
+                    incoming.refuse();
+                }
+            }
+        }
+    }
+
+    async fn admit(self: Arc<Self>, incoming: Incoming, handshake: Handshake) {
+        let addr = canonical(incoming.remote_address());
+        let within = Timing::new(self.config.profile).handshake;
+        let Ok(connecting) = incoming.accept() else { return };
+        let quic = match timeout(within, connecting).await {
+            Ok(Ok(quic)) => quic,
+            Ok(Err(error)) => {
+                let reason = connection::describe(&error);
+                match connection::refused(&error) {
+                    Some(Refused::Here) => {
+                        self.complain(addr, "refused the certificate of a peer", &reason);
+                    }
+                    Some(Refused::There) => {
+                        self.complain(addr, "a peer refused our certificate", &reason);
+                    }
+                    None => debug!(%addr, reason, "handshake failed"),
+                }
+                return;
+            }
+            Err(_) => return,
+        };
+        drop(handshake);
+        match self.peer_of(&quic) {
+            Ok(peer) => {
+                let connection = Connection::new(&self, quic, addr, peer, Side::ByPeer);
+                tokio::spawn(connection::drive(self, connection));
+            }
+            // The verifier has read it before; it fails closed all the same.
+            Err(reason) => quic.close(VarInt::from_u32(Close::Refused as u32), reason.as_bytes()),
+        }
+    }
+}
+
+/// Closes a duplicate once nothing is under way on it.
+async fn drain(connection: Arc<Connection>) {
+    loop {
+        tokio::time::sleep(DRAIN_MIN).await;
+        if connection.quic.close_reason().is_some() {
+            return;
+        }
+        if connection.busy() == 0 {
+            connection.end(Close::Duplicate, "another connection to the same peer stays");
+            return;
+        }
+    }
+}
+
+fn check_identity(config: &Config) -> Result<(), LinkError> {
+    let certificate = config.keys.identity();
+    let me = &config.me;
+    let same_node = match (&certificate.node, &me.node) {
+        (Some(one), Some(two)) => one.as_str().eq_ignore_ascii_case(two.as_str()),
+        _ => true,
+    };
+    if certificate.dc == me.dc && certificate.role == me.role && same_node {
+        return Ok(());
+    }
+    Err(LinkError::OtherIdentity { certificate: certificate.to_string(), node: me.to_string() })
+}
+
+/// Returns an address as paths know it: IPv4 as IPv4, also over a socket of both families.
+pub(super) fn canonical(addr: SocketAddr) -> SocketAddr {
+    SocketAddr::new(addr.ip().to_canonical(), addr.port())
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,294 @@
+//! What is known of each peer's address: the connection in use, attempts, failures, wishes.
+//!
+//! A function of what it is told: no socket, no clock. [`Table::live`] is the part that calls
+//! need; it is published as an immutable map after each change.
+
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use imbl::OrdMap;
+use rand::rngs::SmallRng;
+use tokio::{sync::watch, time::Instant};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    error::DialError,
+    identity::Identity,
+    link::{
+        Expect, Path, PathState, Target, backoff::Backoff, connection::Connection, heartbeat::Side,
+    },
+};
+
+/// Most addresses without a connection that failures are remembered of, unless they are to be
+/// kept connected: a pool's members that come and go.
+const FAILED_MAX: usize = 1024;
+
+/// Connections in use by address.
+pub(super) type Live = OrdMap<SocketAddr, Arc<Connection>>;
+
+/// How an attempt to connect ended; `None` while it goes on.
+pub(super) type Outcome = watch::Receiver<Option<Result<(), DialError>>>;
+
+/// All that is known, by address.
+pub(super) struct Table {
+    entries: BTreeMap<SocketAddr, Entry>,
+    live: Live,
+    backoff: Backoff,
+    random: SmallRng,
+}
+
+#[derive(Default)]
+struct Entry {
+    /// To be kept connected until this is cancelled.
+    keep: Option<CancellationToken>,
+    live: Option<Up>,
+    dialing: Option<Dialing>,
+    failures: u32,
+    not_before: Option<Instant>,
+    down: Option<(Instant, Arc<str>)>,
+    last: Last,
+}
+
+struct Up {
+    since: Instant,
+    instance: u64,
+    connection: Arc<Connection>,
+}
+
+#[derive(Clone)]
+pub(super) struct Dialing {
+    pub(super) expect: Expect,
+    pub(super) outcome: Outcome,
+}
+
+/// What was known of the peer when its last connection ended.
+#[derive(Default, Clone)]
+struct Last {
+    peer: Option<Arc<Identity>>,
+    heard: Option<Instant>,
+    word: Bytes,
+    counts: (u64, u64),
+}
+
+/// What to do to have a connection.
+pub(super) enum Next {
+    /// Use this one.
+    Live(Arc<Connection>),
+    /// Wait for an attempt that goes on.
+    Wait(Dialing),
+    /// Begin the attempt that was entered.
+    Begin,
+}
+
+/// What becomes of the connection that was not chosen.
+pub(super) enum Displaced {
+    /// There was none, or its other side takes care of it.
+    None,
+    /// It is drained and then closed.
+    Drain(Arc<Connection>),
+    /// It leads nowhere and is closed.
+    Close(Arc<Connection>),
+}
+
+impl Table {
+    pub(super) fn new(backoff: Backoff, random: SmallRng) -> Self {
+        Self { entries: BTreeMap::new(), live: Live::new(), backoff, random }
+    }
+
+    pub(super) fn live(&self) -> &Live {
+        &self.live
+    }
+
+    /// Enters the wish to keep a connection; `None` if it was entered before.
+    pub(super) fn keep(&mut self, to: &Target) -> Option<CancellationToken> {
+        let entry = self.entries.entry(to.addr).or_default();
+        if entry.keep.is_some() {
+            return None;
+        }
+        let token = CancellationToken::new();
+        entry.keep = Some(token.clone());
+        Some(token)
+    }
+
+    /// Takes the wish back. Returns the connection that this side dialled for it.
+    pub(super) fn forget(&mut self, addr: SocketAddr) -> Option<Arc<Connection>> {
+        let entry = self.entries.get_mut(&addr)?;
+        entry.keep.take()?.cancel();
+        match &entry.live {
+            Some(up) => (up.connection.side == Side::ByUs).then(|| Arc::clone(&up.connection)),
+            None => {
+                if entry.dialing.is_none() {
+                    self.entries.remove(&addr);
+                }
+                None
+            }
+        }
+    }
+
+    /// Decides how to have a connection. [`Next::Begin`] enters an attempt with that outcome.
+    pub(super) fn next(
+        &mut self,
+        now: Instant,
+        to: &Target,
+        attempt: impl FnOnce() -> Outcome,
+    ) -> Result<Next, DialError> {
+        let entry = self.entries.entry(to.addr).or_default();
+        if let Some(up) = &entry.live {
+            return Ok(Next::Live(Arc::clone(&up.connection)));
+        }
+        if let Some(dialing) = &entry.dialing {
+            return Ok(Next::Wait(dialing.clone()));
+        }
+        if let (Some(at), Some((_, last))) = (entry.not_before, &entry.down)
+            && at > now
+        {
+            let retry_in = at.duration_since(now);
+            return Err(DialError::BackingOff { addr: to.addr, last: Arc::clone(last), retry_in });
+        }
+        entry.dialing = Some(Dialing { expect: to.expect.clone(), outcome: attempt() });
+        Ok(Next::Begin)
+    }
+
+    /// Notes that the attempt ended; the failure with its reason, if it failed.
+    pub(super) fn dialled(&mut self, now: Instant, addr: SocketAddr, failure: Option<Arc<str>>) {
+        let Some(entry) = self.entries.get_mut(&addr) else { return };
+        entry.dialing = None;
+        let Some(reason) = failure else { return };
+        entry.failures = entry.failures.saturating_add(1);
+        entry.not_before = Some(now + self.backoff.after(entry.failures, &mut self.random));
+        let since = entry.down.as_ref().map_or(now, |(since, _)| *since);
+        entry.down = Some((since, reason));
+        self.bound();
+    }
+
+    /// Takes a connection on which the peer was heard into use, unless a duplicate is preferred.
+    pub(super) fn publish(
+        &mut self,
+        now: Instant,
+        me: u64,
+        connection: &Arc<Connection>,
+        instance: u64,
+    ) -> Displaced {
+        let entry = self.entries.entry(connection.addr).or_default();
+        let old = entry.live.as_ref().map(|up| (Arc::clone(&up.connection), up.instance));
+        let displaced = match old {
+            None => Displaced::None,
+            Some((old, then)) if then != instance => Displaced::Close(old),
+            Some((old, _)) => {
+                let ours = me <= instance;
+                let new_stays =
+                    old.side == connection.side || (connection.side == Side::ByUs) == ours;
+                let loser = if new_stays { old } else { Arc::clone(connection) };
+                let drained = match loser.side {
+                    Side::ByUs => Displaced::Drain(loser),
+                    Side::ByPeer => Displaced::None,
+                };
+                if !new_stays {
+                    return drained;
+                }
+                drained
+            }
+        };
+        let since = match (&displaced, &entry.live) {
+            (Displaced::Drain(_) | Displaced::None, Some(up)) => up.since,
+            _ => now,
+        };
+        entry.live = Some(Up { since, instance, connection: Arc::clone(connection) });
+        entry.failures = 0;
+        entry.not_before = None;
+        entry.down = None;
+        self.live.insert(connection.addr, Arc::clone(connection));
+        displaced
+    }
+
+    /// Notes that a connection ended. Tells whether it was the one in use.
+    pub(super) fn lost(
+        &mut self,
+        now: Instant,
+        connection: &Arc<Connection>,
+        reason: Arc<str>,
+    ) -> bool {
+        let Some(entry) = self.entries.get_mut(&connection.addr) else { return false };
+        if !entry.live.as_ref().is_some_and(|up| Arc::ptr_eq(&up.connection, connection)) {
+            return false;
+        }
+        entry.live = None;
+        entry.down = Some((now, reason));
+        entry.last = Last::of(connection);
+        self.live.remove(&connection.addr);
+        // A client that dialled in comes back from another port.
+        if entry.keep.is_none() && entry.dialing.is_none() && connection.side == Side::ByPeer {
+            self.entries.remove(&connection.addr);
+        }
+        self.bound();
+        true
+    }
+
+    /// Allows the next attempt at once.
+    pub(super) fn hurry(&mut self, addr: SocketAddr) {
+        if let Some(entry) = self.entries.get_mut(&addr) {
+            entry.not_before = None;
+        }
+    }
+
+    /// Describes every address, in their order.
+    pub(super) fn paths(&self) -> Vec<Path> {
+        self.entries.iter().filter_map(|(addr, entry)| entry.path(*addr)).collect()
+    }
+
+    /// Draws a wait between zero and `longest`.
+    pub(super) fn jitter(&mut self, longest: Duration) -> Duration {
+        use rand::RngExt;
+        longest.mul_f64(self.random.random_range(0.0..1.0))
+    }
+
+    fn bound(&mut self) {
+        let idle =
+            |entry: &Entry| entry.keep.is_none() && entry.live.is_none() && entry.dialing.is_none();
+        if self.entries.len() - self.live.len() <= FAILED_MAX {
+            return;
+        }
+        let oldest = self
+            .entries
+            .iter()
+            .filter(|(_, entry)| idle(entry))
+            .min_by_key(|(_, entry)| entry.down.as_ref().map(|(since, _)| *since))
+            .map(|(addr, _)| *addr);
+        if let Some(addr) = oldest {
+            self.entries.remove(&addr);
+        }
+    }
+}
+
+impl Last {
+    fn of(connection: &Connection) -> Self {
+        connection.with_vitals(|vitals| Self {
+            peer: Some(Arc::clone(&connection.peer)),
+            heard: Some(vitals.heard),
+            word: vitals.word.clone(),
+            counts: vitals.counts(),
+        })
+    }
+}
+
+impl Entry {
+    fn path(&self, addr: SocketAddr) -> Option<Path> {
+        let (state, rtt, last) = match (&self.live, &self.dialing, &self.down) {
+            (Some(up), _, _) => {
+                let state = PathState::Up { since: up.since };
+                (state, Some(up.connection.quic.rtt()), Last::of(&up.connection))
+            }
+            (None, Some(_), down) => {
+                (PathState::Dialing { after: down.clone() }, None, self.last.clone())
+            }
+            (None, None, Some((since, reason))) => {
+                let state = PathState::Down { since: *since, reason: Arc::clone(reason) };
+                (state, None, self.last.clone())
+            }
+            (None, None, None) => return None,
+        };
+        let (beats, beats_lost) = last.counts;
+        let (peer, last_heard, word) = (last.peer, last.heard, last.word);
+        Some(Path { peer, addr, state, rtt, beats, beats_lost, last_heard, word })
+    }
+}

@@ -1,0 +1,118 @@
+//! A development authority of this machine's user.
+//!
+//! Agents on loopback without any TLS configuration (`-dev`, `topology up`) find each other's
+//! certificates trustworthy through an authority in a directory of the user's own. It is made at
+//! run time by whoever needs it first: in a new directory beside it, which is then renamed, so
+//! that of several processes one wins and all use the winner's. Nobody else can read it; if
+//! somebody could, it is refused.
+
+use std::{
+    fs,
+    os::unix::fs::{DirBuilderExt, PermissionsExt},
+    path::{Path, PathBuf},
+};
+
+use time::OffsetDateTime;
+
+use crate::{
+    ca::{Algorithm, Authority, San, Subject},
+    error::KeyError,
+    identity::{Domains, Identity},
+    store::{Bundle, Clock, Keys},
+};
+
+/// The authority's certificate in its directory.
+pub const CERTIFICATE_FILE: &str = "causeway-agent-ca.pem";
+
+/// The authority's key in its directory.
+pub const KEY_FILE: &str = "causeway-agent-ca-key.pem";
+
+/// How long a development authority lives, as Consul's do.
+const AUTHORITY_DAYS: u32 = 5 * 365;
+
+/// How long a development certificate lives: it is only in memory and ends with its process.
+const CERTIFICATE_DAYS: u32 = 365;
+
+/// How often making and reading are tried when other processes do the same.
+const ATTEMPTS: u32 = 3;
+
+/// Reads the authority in `directory`, or makes it there if there is none.
+pub fn authority(directory: &Path, now: OffsetDateTime) -> Result<Authority, KeyError> {
+    let mut last = None;
+    for _ in 0..ATTEMPTS {
+        if directory.join(CERTIFICATE_FILE).exists() {
+            return read(directory);
+        }
+        match make(directory, now) {
+            Ok(()) => {}
+            Err(error) => last = Some(error),
+        }
+    }
+    last.map_or_else(|| read(directory), Err)
+}
+
+/// Issues a certificate of the authority in `directory` and holds it in memory.
+pub fn keys(directory: &Path, me: &Identity, clock: Clock) -> Result<Keys, KeyError> {
+    let now = clock.now();
+    let authority = authority(directory, now)?;
+    let mut subject = Subject::new(me.clone());
+    subject.sans = vec![San::Dns("localhost".to_owned()), San::Ip([127, 0, 0, 1].into())];
+    let issued = authority.issue(&subject, now, CERTIFICATE_DAYS)?;
+    let bundle = Bundle {
+        certificates: issued.certificate_pem,
+        key: issued.key_pem,
+        authorities: vec![authority.certificate_pem().to_owned()],
+    };
+    Keys::memory(bundle, Domains::default(), clock)
+}
+
+fn read(directory: &Path) -> Result<Authority, KeyError> {
+    private(directory, 0o700)?;
+    let key = directory.join(KEY_FILE);
+    private(&key, 0o600)?;
+    Authority::read(&directory.join(CERTIFICATE_FILE), &key)
+}
+
+/// Refuses what other users can read or write.
+fn private(path: &Path, wanted: u32) -> Result<(), KeyError> {
+    let failed = |source| KeyError::File { what: "can't read", path: path.to_owned(), source };
+    let mode = fs::metadata(path).map_err(failed)?.permissions().mode() & 0o777;
+    if mode & 0o077 != 0 {
+        return Err(KeyError::Exposed { path: path.to_owned(), mode, wanted });
+    }
+    Ok(())
+}
+
+/// Makes the authority beside `directory` and renames it there. Fails if another process was
+/// faster.
+fn make(directory: &Path, now: OffsetDateTime) -> Result<(), KeyError> {
+    if let Some(parent) = directory.parent() {
+        fs::create_dir_all(parent).map_err(|error| unmade(parent, error))?;
+    }
+    let draft = draft_beside(directory)?;
+    fs::DirBuilder::new().mode(0o700).create(&draft).map_err(|error| unmade(&draft, error))?;
+    let authority =
+        Authority::create("Causeway development CA", Algorithm::EcdsaP256, now, AUTHORITY_DAYS)
+            .and_then(|authority| {
+                authority.write(&draft.join(CERTIFICATE_FILE), &draft.join(KEY_FILE))
+            });
+    // A rename onto a directory that is not empty fails: the first process wins.
+    let renamed = authority
+        .and_then(|()| fs::rename(&draft, directory).map_err(|error| unmade(directory, error)));
+    if renamed.is_err() {
+        // What could not become the authority must not lie around with its key.
+        fs::remove_dir_all(&draft).map_err(|error| unmade(&draft, error))?;
+    }
+    renamed
+}
+
+fn unmade(path: &Path, source: std::io::Error) -> KeyError {
+    KeyError::File { what: "can't make", path: path.to_owned(), source }
+}
+
+fn draft_beside(directory: &Path) -> Result<PathBuf, KeyError> {
+    let mut random = [0; 8];
+    aws_lc_rs::rand::fill(&mut random).map_err(|_| rcgen::Error::RingUnspecified)?;
+    let name = directory.file_name().unwrap_or_default().to_string_lossy();
+    Ok(directory.with_file_name(format!(".{name}.{:016x}", u64::from_be_bytes(random))))
+}

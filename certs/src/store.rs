@@ -1,0 +1,330 @@
+//! The keys that a node holds: its certificate, and the authorities that it trusts.
+//!
+//! [`Keys`] is a handle to one atomically replaced value. Handshakes read it when they happen, so
+//! a replaced certificate or authority counts from the next handshake on and connections live
+//! on. Replacement is all or nothing: a file that is half written, a key that does not belong to
+//! its certificate, or a certificate for another node leaves the old keys in place, and the next
+//! look tries again. During a roll-over of the authority both the old and the new one are given;
+//! certificates of either are accepted.
+
+pub(crate) mod pem;
+
+mod files;
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use arc_swap::ArcSwap;
+use rustls::{
+    RootCertStore,
+    client::ResolvesClientCert,
+    crypto::CryptoProvider,
+    pki_types::{CertificateDer, UnixTime},
+    server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier, danger::ClientCertVerifier},
+    sign::CertifiedKey,
+    time_provider::TimeProvider,
+};
+use time::OffsetDateTime;
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+pub use self::files::Files;
+use crate::{
+    ca::Validity,
+    error::KeyError,
+    identity::{Domains, Identity},
+};
+
+/// How often files are looked at for new keys.
+pub const WATCH_INTERVAL: Duration = Duration::from_secs(3);
+
+/// How long before its end a certificate is warned about.
+pub const EXPIRY_WARNING: Duration = Duration::from_secs(14 * 24 * 3600);
+
+/// The time of day by which certificates are judged.
+#[derive(Debug, Clone, Copy)]
+pub enum Clock {
+    /// The machine's.
+    System,
+    /// A simulated one: `at` on the runtime's clock was `start`.
+    Simulated {
+        /// The time of day at `at`.
+        start: OffsetDateTime,
+        /// The moment on the runtime's clock.
+        at: Instant,
+    },
+}
+
+/// Certificates and a key in PEM form.
+#[derive(Clone, Default)]
+pub struct Bundle {
+    /// The node's certificate, followed by intermediate ones if there are any.
+    pub certificates: String,
+    /// Its private key.
+    pub key: String,
+    /// The authorities to trust, any number in each text.
+    pub authorities: Vec<String>,
+}
+
+/// Where keys come from.
+enum Source {
+    Memory,
+    Files(Files),
+}
+
+/// What a look at the source found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reload {
+    /// The same keys as before.
+    Unchanged,
+    /// New keys, which count from now on.
+    Changed,
+}
+
+/// A node's certificate and the authorities that it trusts; clones share them.
+#[derive(Clone)]
+pub struct Keys(Arc<Shared>);
+
+struct Shared {
+    current: ArcSwap<Current>,
+    source: Source,
+    domains: Domains,
+    clock: Clock,
+    provider: Arc<CryptoProvider>,
+}
+
+/// The keys of one moment.
+pub(crate) struct Current {
+    bundle: Bundle,
+    certified: Arc<CertifiedKey>,
+    /// Derived from the private key, for what must not be guessed by others.
+    pub(crate) secret: [u8; 32],
+    pub(crate) roots: Arc<RootCertStore>,
+    pub(crate) clients: Arc<dyn ClientCertVerifier>,
+    identity: Identity,
+    validity: Validity,
+}
+
+impl Clock {
+    /// Returns the time of day.
+    pub fn now(&self) -> OffsetDateTime {
+        match self {
+            Clock::System => OffsetDateTime::now_utc(),
+            Clock::Simulated { start, at } => *start + at.elapsed(),
+        }
+    }
+}
+
+/// Lets rustls read the time of day from a [`Clock`].
+#[derive(Debug)]
+pub(crate) struct TlsClock(pub(crate) Clock);
+
+impl TimeProvider for TlsClock {
+    fn current_time(&self) -> Option<UnixTime> {
+        let since_epoch = u64::try_from(self.0.now().unix_timestamp()).ok()?;
+        Some(UnixTime::since_unix_epoch(Duration::from_secs(since_epoch)))
+    }
+}
+
+impl Keys {
+    /// Holds keys from memory; [`Keys::replace`] replaces them.
+    pub fn memory(bundle: Bundle, domains: Domains, clock: Clock) -> Result<Self, KeyError> {
+        Self::open(bundle, Source::Memory, domains, clock)
+    }
+
+    /// Holds keys from files; [`Keys::reload`] and [`Keys::watch`] look at them again.
+    pub fn files(files: Files, domains: Domains, clock: Clock) -> Result<Self, KeyError> {
+        Self::open(files.read()?, Source::Files(files), domains, clock)
+    }
+
+    fn open(
+        bundle: Bundle,
+        source: Source,
+        domains: Domains,
+        clock: Clock,
+    ) -> Result<Self, KeyError> {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let current = Current::new(bundle, &domains, &provider)?;
+        let current = ArcSwap::from_pointee(current);
+        Ok(Self(Arc::new(Shared { current, source, domains, clock, provider })))
+    }
+
+    /// Tells who the current certificate is for.
+    pub fn identity(&self) -> Identity {
+        self.0.current.load().identity.clone()
+    }
+
+    /// Tells when the current certificate is valid.
+    pub fn validity(&self) -> Validity {
+        self.0.current.load().validity.clone()
+    }
+
+    /// Replaces the keys for all handshakes to come. The new certificate must be for the same
+    /// holder as the old one.
+    pub fn replace(&self, bundle: Bundle) -> Result<Reload, KeyError> {
+        let old = self.0.current.load();
+        if old.bundle.same(&bundle) {
+            return Ok(Reload::Unchanged);
+        }
+        let new = Current::new(bundle, &self.0.domains, &self.0.provider)?;
+        if new.identity != old.identity {
+            return Err(KeyError::OtherIdentity {
+                expected: old.identity.to_string(),
+                found: new.identity.to_string(),
+            });
+        }
+        info!(
+            identity = %new.identity,
+            serial = new.validity.serial,
+            expires = %new.validity.not_after,
+            authorities = new.roots.len(),
+            "certificates replaced"
+        );
+        self.0.current.store(Arc::new(new));
+        Ok(Reload::Changed)
+    }
+
+    /// Looks at the files again, as on SIGHUP; keys from memory stay as they are.
+    pub fn reload(&self) -> Result<Reload, KeyError> {
+        match &self.0.source {
+            Source::Memory => Ok(Reload::Unchanged),
+            Source::Files(files) => self.replace(files.read()?),
+        }
+    }
+
+    /// Looks at the files every [`WATCH_INTERVAL`], for ever, and warns of a certificate that is
+    /// about to expire. Run it once for each set of files. Ends at once for keys from memory.
+    pub async fn watch(self) {
+        if matches!(self.0.source, Source::Memory) {
+            return;
+        }
+        let mut complaint = String::new();
+        let mut warned = None;
+        loop {
+            self.warn_of_expiry(&mut warned);
+            tokio::time::sleep(WATCH_INTERVAL).await;
+            let keys = self.clone();
+            // Files may lie on a slow disk; the simulation has no files and never comes here.
+            match tokio::task::spawn_blocking(move || keys.reload()).await {
+                Ok(Ok(_)) => complaint.clear(),
+                Ok(Err(error)) if error.to_string() == complaint => {}
+                Ok(Err(error)) => {
+                    let cause = std::error::Error::source(&error).map(ToString::to_string);
+                    warn!(%error, cause, "new certificates not usable, the old ones stay");
+                    complaint = error.to_string();
+                }
+                Err(_) => return,
+            }
+        }
+    }
+
+    fn warn_of_expiry(&self, warned: &mut Option<Instant>) {
+        const WARN_AGAIN: Duration = Duration::from_secs(24 * 3600);
+        if warned.is_some_and(|at| at.elapsed() < WARN_AGAIN) {
+            return;
+        }
+        let end = self.validity().not_after;
+        if end - self.0.clock.now() < EXPIRY_WARNING {
+            warn!(expires = %end, "certificate expires soon: replace its files, no restart needed");
+            *warned = Some(Instant::now());
+        }
+    }
+
+    pub(crate) fn current(&self) -> Arc<Current> {
+        self.0.current.load_full()
+    }
+
+    pub(crate) fn domains(&self) -> &Domains {
+        &self.0.domains
+    }
+
+    pub(crate) fn clock(&self) -> Clock {
+        self.0.clock
+    }
+
+    pub(crate) fn provider(&self) -> &Arc<CryptoProvider> {
+        &self.0.provider
+    }
+}
+
+impl Bundle {
+    fn same(&self, other: &Self) -> bool {
+        self.certificates == other.certificates
+            && self.key == other.key
+            && self.authorities == other.authorities
+    }
+}
+
+impl Current {
+    fn new(
+        bundle: Bundle,
+        domains: &Domains,
+        provider: &Arc<CryptoProvider>,
+    ) -> Result<Self, KeyError> {
+        let unusable = |what| move |source| KeyError::Unusable { what, source };
+        let chain = pem::certificates(&bundle.certificates, "the node's certificate")?;
+        let key = pem::private_key(&bundle.key, "the node's key")?;
+        let secret = secret_of(key.secret_der());
+        let key =
+            provider.key_provider.load_private_key(key).map_err(unusable("the private key"))?;
+        let first: CertificateDer<'static> = chain.first().cloned().ok_or(KeyError::Mismatch)?;
+        let identity = Identity::from_certificate(&first, domains)?;
+        let validity = Validity::of_der(&first)?;
+        let certified = CertifiedKey::new(chain, key);
+        match certified.keys_match() {
+            Ok(()) | Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::Unknown)) => {}
+            Err(_) => return Err(KeyError::Mismatch),
+        }
+        let mut roots = RootCertStore::empty();
+        for text in &bundle.authorities {
+            for der in pem::certificates(text, "the authority file")? {
+                roots.add(der).map_err(unusable("an authority's certificate"))?;
+            }
+        }
+        let roots = Arc::new(roots);
+        let clients =
+            WebPkiClientVerifier::builder_with_provider(Arc::clone(&roots), Arc::clone(provider))
+                .build()
+                .map_err(|_| KeyError::Pem {
+                    what: "the list of authorities".to_owned(),
+                    expected: "certificate",
+                })?;
+        let certified = Arc::new(certified);
+        Ok(Self { bundle, certified, secret, roots, clients, identity, validity })
+    }
+}
+
+fn secret_of(key: &[u8]) -> [u8; 32] {
+    let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, key);
+    let tag = aws_lc_rs::hmac::sign(&key, b"causeway link secret 1");
+    let mut secret = [0; 32];
+    for (to, from) in secret.iter_mut().zip(tag.as_ref()) {
+        *to = *from;
+    }
+    secret
+}
+
+impl fmt::Debug for Keys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Keys").field(&self.identity()).finish()
+    }
+}
+
+impl ResolvesServerCert for Keys {
+    fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(&self.0.current.load().certified))
+    }
+}
+
+impl ResolvesClientCert for Keys {
+    fn resolve(
+        &self,
+        _root_hint_subjects: &[&[u8]],
+        _schemes: &[rustls::SignatureScheme],
+    ) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(&self.0.current.load().certified))
+    }
+
+    fn has_certs(&self) -> bool {
+        true
+    }
+}

@@ -26,6 +26,7 @@ use std::{
 };
 
 use tempfile::TempDir;
+use time::OffsetDateTime;
 use tokio::time::Instant;
 use topology::{Datacenter, Role, plan::Plan};
 
@@ -62,6 +63,8 @@ pub struct Config {
     pub dir: Option<PathBuf>,
     /// Where to begin to look for free addresses.
     pub seed: u32,
+    /// What time it is: when the certificates begin.
+    pub now: OffsetDateTime,
 }
 
 /// How the nodes' links are protected.
@@ -121,7 +124,7 @@ impl Federation {
             .map_err(|source| ProcessesError::Addresses { source })?;
         let dir = RunDir::create(config.dir.as_deref())?;
         let layout = Layout::new(&config.plan, &block, dir.path());
-        credentials::write(&layout, dir.path(), config.security)?;
+        credentials::write(&layout, dir.path(), config.security, config.now)?;
         let processes = layout.nodes.iter().map(|_| None).collect();
         let mut federation = Self { layout, processes, binary: config.binary, dir, _block: block };
         federation.start_where(|_| true)?;

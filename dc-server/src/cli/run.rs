@@ -56,6 +56,7 @@ pub(super) fn config(line: &Line, plan: Plan, itself: PathBuf) -> Config {
         security: if line.is_set("plain") { Security::Plain } else { Security::Certificates },
         dir: line.value("dir").map(PathBuf::from),
         seed: std::process::id(),
+        now: time::OffsetDateTime::now_utc(),
     }
 }
 

@@ -5,34 +5,81 @@ use std::{
     fs::{DirBuilder, OpenOptions},
     io::{self, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use base64::{Engine, engine::general_purpose::STANDARD};
+use certs::{
+    ca::{Algorithm, Authority, San, Subject},
+    identity::Identity,
+};
+use time::OffsetDateTime;
 
 use crate::processes::{
     Security,
     config::{self, Credentials, TlsFiles},
     error::ProcessesError,
-    layout::Layout,
+    layout::{Layout, Node},
 };
 
 /// Only the owner reads keys and the files that hold them.
 const OWNER_ONLY_FILE: u32 = 0o600;
 const OWNER_ONLY_DIR: u32 = 0o700;
 
+/// How long certificates are valid: longer than anyone runs a plan.
+const VALID_DAYS: u32 = 365;
+
 /// Writes the directories, keys, certificates and configuration files of all nodes.
-pub(super) fn write(layout: &Layout, dir: &Path, security: Security) -> Result<(), ProcessesError> {
-    let _ = (dir, security);
+pub(super) fn write(
+    layout: &Layout,
+    dir: &Path,
+    security: Security,
+    now: OffsetDateTime,
+) -> Result<(), ProcessesError> {
+    let authority = match security {
+        Security::Plain => None,
+        Security::Certificates => Some(Issuer::create(dir, now)?),
+    };
     let gossip_key = STANDARD.encode(rand::random::<[u8; 32]>());
     for node in &layout.nodes {
         create_dir(&node.dir)?;
-        let tls: Option<TlsFiles> = None;
+        let tls = authority.as_ref().map(|authority| authority.issue(node)).transpose()?;
         let credentials = Credentials { gossip_key: gossip_key.clone(), tls };
         let text = format!("{:#}\n", config::render(node, layout, &credentials));
         write_file(&node.config(), text.as_bytes())?;
     }
     Ok(())
+}
+
+/// The federation's authority, and where its certificate is. Its key is nowhere but here: a run
+/// issues all that it needs at its start.
+struct Issuer {
+    authority: Authority,
+    certificate: PathBuf,
+    now: OffsetDateTime,
+}
+
+impl Issuer {
+    fn create(dir: &Path, now: OffsetDateTime) -> Result<Self, ProcessesError> {
+        let authority =
+            Authority::create("Causeway topology", Algorithm::EcdsaP256, now, VALID_DAYS)
+                .map_err(|source| ProcessesError::Certificates { source })?;
+        let certificate = dir.join("ca.pem");
+        write_file(&certificate, authority.certificate_pem().as_bytes())?;
+        Ok(Self { authority, certificate, now })
+    }
+
+    fn issue(&self, node: &Node) -> Result<TlsFiles, ProcessesError> {
+        let identity = Identity::new(node.dc.clone(), node.role, Some(node.name.clone()));
+        let mut subject = Subject::new(identity);
+        subject.sans.push(San::Ip(node.ip.into()));
+        let (cert, key) = (node.dir.join("cert.pem"), node.dir.join("key.pem"));
+        self.authority
+            .issue(&subject, self.now, VALID_DAYS)
+            .and_then(|issued| issued.write(&cert, &key))
+            .map_err(|source| ProcessesError::Certificates { source })?;
+        Ok(TlsFiles { ca: self.certificate.clone(), cert, key })
+    }
 }
 
 fn create_dir(path: &Path) -> Result<(), ProcessesError> {

@@ -2,6 +2,8 @@
 
 use std::{io, path::PathBuf, time::Duration};
 
+use certs::error::KeyError;
+
 /// Says why a plan can't be run, or stopped running.
 #[derive(Debug, thiserror::Error)]
 pub enum ProcessesError {
@@ -28,10 +30,11 @@ pub enum ProcessesError {
         path: PathBuf,
     },
     /// Certificates can't be made.
-    #[error("can't make certificates: {reason}")]
+    #[error("can't make certificates")]
     Certificates {
         /// Why.
-        reason: String,
+        #[source]
+        source: KeyError,
     },
     /// The program can't be started.
     #[error("can't start {binary}")]

@@ -106,6 +106,32 @@ impl ForwardError {
     }
 }
 
+/// Why something could not be done to the WAN pool.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PoolError {
+    /// None of the addresses answered.
+    #[error("no address to join by answered: {}", reasons.join("; "))]
+    NobodyAnswered {
+        /// What became of each.
+        reasons: Vec<String>,
+    },
+    /// Nobody of that name is in the pool.
+    #[error("no node found with name {name:?}")]
+    UnknownMember {
+        /// As given.
+        name: String,
+    },
+    /// A member that is alive can't be forced out: it would come back at once.
+    #[error("{name} is alive: only a failed member can be forced to leave")]
+    StillAlive {
+        /// As given.
+        name: String,
+    },
+    /// The federation's task has ended.
+    #[error("this server is stopping")]
+    Stopped,
+}
+
 /// Shows a duration in seconds with one digit.
 struct Seconds(Duration);
 

@@ -7,8 +7,8 @@
 //!
 //! An attempt lasts while its server is heard: a blocking query may run to its deadline, and a
 //! call into a datacenter that died ends when its silence is longer than chance explains
-//! ([`crate::watch::QUIET_MIN`]), verdict or not. A second attempt goes to a server that is
-//! heard right now, so that both together stay below 2 s when nobody is left. Every request
+//! ([`crate::watch::QUIET_MIN`]), verdict or not. A late second attempt goes only
+//! to a server that is heard right now, so that both together stay below 2 s when nobody is left. Every request
 //! carries an id by which it applies once, so that writes may be tried twice.
 
 use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
@@ -35,6 +35,10 @@ pub const ATTEMPTS_MAX: usize = 2;
 /// How long an attempt waits for a server that is not heard to be dialled or to be heard again:
 /// two of them stay below 2 s.
 pub const HEAR_MAX: Duration = Duration::from_millis(800);
+
+/// How long after its start a request may still go to a server that is not heard: with
+/// [`HEAR_MAX`] on top, that stays below 2 s.
+const UNHEARD_UNTIL: Duration = Duration::from_millis(1100);
 
 /// A request that ran into its deadline counts against the datacenter only when it had at least
 /// this long: a shorter deadline says more about the asker.
@@ -135,7 +139,10 @@ impl Forwarder {
         let mut left: Vec<&Server> = remote.servers.iter().collect();
         let mut refused = None;
         for attempt in 0..ATTEMPTS_MAX {
-            let Some(server) = next(&mut left, envelope, attempt, trail.effect) else { break };
+            if attempt > 0 && asked.elapsed() > UNHEARD_UNTIL {
+                left.retain(|server| server.reach() == Reach::Live);
+            }
+            let Some(server) = next(&mut left, envelope) else { break };
             match self.attempt(server, &body, envelope.deadline).await {
                 Ok(answer) => return Ok(answer),
                 Err(CarryError::Refused { code, message, elsewhere }) => {
@@ -201,17 +208,8 @@ async fn silence(mut reach: watch::Receiver<Reach>) -> CarryError {
     }
 }
 
-/// Takes the best server out of those left. After an attempt whose outcome is unknown, only one
-/// that is heard right now will do: the others may have died with the first.
-fn next<'a>(
-    left: &mut Vec<&'a Server>,
-    envelope: &Envelope,
-    attempt: usize,
-    effect: Effect,
-) -> Option<&'a Server> {
-    if attempt > 0 && effect == Effect::Unknown {
-        left.retain(|server| server.reach() == Reach::Live);
-    }
+/// Takes the best server out of those left.
+fn next<'a>(left: &mut Vec<&'a Server>, envelope: &Envelope) -> Option<&'a Server> {
     let candidates: Vec<Candidate> = left.iter().map(|server| server.candidate()).collect();
     let spread = envelope.request.as_u64_pair().1;
     let best = *routes::rank(&candidates, envelope.consistency, spread).first()?;

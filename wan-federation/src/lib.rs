@@ -5,29 +5,46 @@
 //! [`Envelope`] and handed to one of its servers. What an envelope carries is never looked into:
 //! datacenters of different versions can federate.
 
+pub mod federation;
+
+pub mod answer;
+
+pub mod forward;
+
 pub mod envelope;
+
+pub mod error;
+
+pub mod pool;
+
+pub mod seeds;
 
 pub mod word;
 
 pub mod sight;
 
+pub mod watch;
+
 pub mod verdict;
 
 pub mod routes;
 
-pub mod breaker;
-
 pub mod gate;
 
-pub mod watch;
+pub mod breaker;
+
+pub mod metrics;
+
+mod driver;
+
+mod inbox;
 
 mod table;
 
-pub mod forward;
-
-pub mod error;
-
+pub use answer::Inside;
 pub use envelope::{Consistency, Envelope};
-pub use error::{Effect, ForwardError};
+pub use error::{Effect, ForwardError, PoolError};
+pub use federation::{Config, Federation, Randomness};
+pub use forward::Promise;
 pub use verdict::{Degradation, Health, Verdict};
 pub use word::Word;

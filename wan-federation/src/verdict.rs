@@ -65,6 +65,16 @@ pub enum Degradation {
 }
 
 impl Health {
+    /// All there are.
+    pub const ALL: [Self; 6] = [
+        Health::Healthy,
+        Health::Degraded(Degradation::Unseen),
+        Health::Degraded(Degradation::Partial),
+        Health::Degraded(Degradation::Leaderless),
+        Health::Lost,
+        Health::Left,
+    ];
+
     /// Returns the name that logs, metrics and tables have for it.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -247,6 +257,10 @@ impl<'a> Tally<'a> {
         self.fates.iter().all(|(_, _, is)| *is == fate)
     }
 
+    fn up(&self) -> usize {
+        self.fates.iter().filter(|(_, _, fate)| *fate == Fate::Up).count()
+    }
+
     /// What to hold of the datacenter if nothing had been held before.
     fn health(&self) -> Health {
         if self.fates.is_empty() {
@@ -283,10 +297,9 @@ impl<'a> Tally<'a> {
         match health {
             Health::Left => format!("all {} servers left", self.left),
             Health::Degraded(Degradation::Unseen) => "no path yet".to_owned(),
-            Health::Healthy => format!("all {total} servers up, leader known"),
+            Health::Healthy => format!("{} of {total} servers up", self.up()),
             Health::Degraded(Degradation::Leaderless) => {
-                let up = self.fates.iter().filter(|(_, _, fate)| *fate == Fate::Up).count();
-                format!("{up} of {total} servers up, none knows a leader")
+                format!("{} of {total} servers up, none knows a leader", self.up())
             }
             Health::Lost | Health::Degraded(Degradation::Partial) => {
                 let down: Vec<String> = self

@@ -94,7 +94,7 @@ fn a_killed_datacenter_is_lost_once_two_observers_agree() {
          5400  DDD DDD DDD
          9000  DDD DDD DDD",
         expect![[r#"
-            300 healthy: all 3 servers up, leader known
+            300 healthy: 3 of 3 servers up
             5400 partial: 3 of 3 servers down: b1 (no heartbeat; seen by a1, a2, a3, not by all); b2 (no heartbeat; seen by a1, a2, a3, not by all); b3 (no heartbeat; seen by a1, a2, a3, not by all)
             5600 lost: 3 of 3 servers down: b1 (no heartbeat; seen by a1, a2, a3); b2 (no heartbeat; seen by a1, a2, a3); b3 (no heartbeat; seen by a1, a2, a3)
         "#]],
@@ -109,9 +109,9 @@ fn one_observers_link_is_not_a_lost_datacenter() {
          9000  UUU UUU UUU
          12000 UUU UUU UUU",
         expect![[r#"
-            0 healthy: all 3 servers up, leader known
+            0 healthy: 3 of 3 servers up
             3400 partial: 3 of 3 servers down: b1 (no heartbeat; seen by a1, not by all); b2 (no heartbeat; seen by a1, not by all); b3 (no heartbeat; seen by a1, not by all)
-            10000 healthy: all 3 servers up, leader known
+            10000 healthy: 3 of 3 servers up
         "#]],
     );
 }
@@ -123,7 +123,7 @@ fn one_server_down_is_partial() {
          3000  UDU UDU UDU
          9000  UDU UDU UDU",
         expect![[r#"
-            0 healthy: all 3 servers up, leader known
+            0 healthy: 3 of 3 servers up
             3400 partial: 1 of 3 servers down: b2 (no heartbeat; seen by a1, a2, a3)
         "#]],
     );
@@ -137,7 +137,7 @@ fn a_path_that_blinks_is_not_held_against_anyone() {
          3300  UUU UUU UUU
          6000  UUU UUU UUU",
         expect![[r#"
-            0 healthy: all 3 servers up, leader known
+            0 healthy: 3 of 3 servers up
         "#]],
     );
 }
@@ -152,9 +152,9 @@ fn leaderless_is_said_after_two_seconds_and_withdrawn_after_one() {
          9000  UUU UUU UUU
          12000 UUU UUU UUU",
         expect![[r#"
-            0 healthy: all 3 servers up, leader known
+            0 healthy: 3 of 3 servers up
             8100 leaderless: 3 of 3 servers up, none knows a leader
-            10000 healthy: all 3 servers up, leader known
+            10000 healthy: 3 of 3 servers up
         "#]],
     );
 }
@@ -168,9 +168,9 @@ fn a_returning_datacenter_needs_a_stable_second_and_a_leader() {
          8000  UUU UUU UUU
          12000 UUU UUU UUU",
         expect![[r#"
-            0 healthy: all 3 servers up, leader known
+            0 healthy: 3 of 3 servers up
             3400 lost: 3 of 3 servers down: b1 (no heartbeat; seen by a1, a2, a3); b2 (no heartbeat; seen by a1, a2, a3); b3 (no heartbeat; seen by a1, a2, a3)
-            8000 healthy: all 3 servers up, leader known
+            8000 healthy: 3 of 3 servers up
         "#]],
     );
 }
@@ -183,7 +183,7 @@ fn a_datacenter_that_returns_without_a_leader_is_leaderless_in_the_end() {
          6000  uDD uDD uDD
          15000 uDD uDD uDD",
         expect![[r#"
-            0 healthy: all 3 servers up, leader known
+            0 healthy: 3 of 3 servers up
             3400 lost: 3 of 3 servers down: b1 (no heartbeat; seen by a1, a2, a3); b2 (no heartbeat; seen by a1, a2, a3); b3 (no heartbeat; seen by a1, a2, a3)
             11000 leaderless: 1 of 3 servers up, none knows a leader
         "#]],
@@ -201,7 +201,7 @@ fn a_flapping_datacenter_stays_lost() {
          8900  DDD DDD DDD
          15000 DDD DDD DDD",
         expect![[r#"
-            0 healthy: all 3 servers up, leader known
+            0 healthy: 3 of 3 servers up
             3400 lost: 3 of 3 servers down: b1 (no heartbeat; seen by a1, a2, a3); b2 (no heartbeat; seen by a1, a2, a3); b3 (no heartbeat; seen by a1, a2, a3)
         "#]],
     );
@@ -214,7 +214,7 @@ fn the_last_server_of_a_datacenter_decides_alone() {
          3000  DDD - -
          6000  DDD - -",
         expect![[r#"
-            0 healthy: all 3 servers up, leader known
+            0 healthy: 3 of 3 servers up
             3400 lost: 3 of 3 servers down: b1 (no heartbeat; seen by a1); b2 (no heartbeat; seen by a1); b3 (no heartbeat; seen by a1)
         "#]],
     );

@@ -1,0 +1,345 @@
+//! The federation as a server holds it: [`Federation::bind`] opens the WAN address, the
+//! returned future drives everything, and handles forward requests and show what is known.
+
+use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use certs::{
+    error::{CallError, LinkError},
+    identity::Identity,
+    link::{self, Accept, Endpoint, Limits, Refusal, Request, Sockets, Target},
+    store::Keys,
+};
+use tokio::{
+    sync::{mpsc, oneshot, watch as signal},
+    task::JoinSet,
+    time::Instant,
+};
+use topology::{
+    Datacenter, Member, Profile, Status,
+    gossip::{self, Engine},
+};
+
+use crate::{
+    answer::{Door, ENVELOPE, Inside, REFUSED_ELSEWHERE},
+    driver::{Board, Driver, Told},
+    envelope::Envelope,
+    error::{ForwardError, PoolError},
+    forward::{Carrier, CarryError, Forwarder, Promise},
+    inbox::{INBOX_MAX, Message},
+    metrics::Metrics,
+    pool::{self, Census, Pool, ROSTER},
+    seeds::Seeds,
+    table::{Server, Table},
+    verdict::{Health, Verdict},
+    watch::Watch,
+};
+
+/// How long asking an address to be let in may take.
+const JOIN_MAX: Duration = Duration::from_secs(5);
+
+/// Most addresses joined by at once.
+const JOIN_ADDRS_MAX: usize = 64;
+
+/// How long goodbyes are on their way before this server may stop: four rounds of gossip.
+const LEAVE_LINGER: Duration = Duration::from_millis(2500);
+
+/// How a server takes part in the federation.
+#[derive(Clone)]
+pub struct Config {
+    /// What this server says of itself to the WAN pool. Its `addr` is where others reach it; a
+    /// port 0 there stands for the port that [`Config::bind`] gets.
+    pub me: Profile,
+    /// Where to listen (UDP); port 0 takes any free one.
+    pub bind: SocketAddr,
+    /// This server's certificate and the authorities that it trusts.
+    pub keys: Keys,
+    /// Addresses to get in by: `host`, `host:port`; tried again until somebody is there.
+    pub join: Vec<String>,
+    /// The longest wait between two attempts.
+    pub retry_interval: Duration,
+    /// The pool's constants; [`gossip::Config::wan`] unless a test needs others.
+    pub gossip: gossip::Config,
+    /// Feeds the random choices.
+    pub seed: u64,
+    /// Larger at every start of this server: milliseconds since 1970 will do.
+    pub boot: u64,
+    /// Whether the link's identifiers are derived from `seed` too, as a simulation needs.
+    pub randomness: Randomness,
+}
+
+/// Where the link takes its identifiers and jitter from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Randomness {
+    /// From the operating system: nobody can guess them.
+    System,
+    /// From [`Config::seed`]: equal runs are equal.
+    Seeded,
+}
+
+/// A handle to the federation; clones are handles to the same one.
+#[derive(Clone)]
+pub struct Federation(Arc<Shared>);
+
+struct Shared {
+    me: Profile,
+    start: Instant,
+    endpoint: Endpoint,
+    forwarder: Forwarder,
+    inbox: mpsc::Sender<Message>,
+    board: Board,
+    metrics: Arc<Metrics>,
+}
+
+impl Federation {
+    /// Binds the WAN address. The federation works while the returned future runs.
+    pub fn bind(
+        config: Config,
+        sockets: &dyn Sockets,
+        inside: Arc<dyn Inside>,
+    ) -> Result<(Self, impl Future<Output = ()> + Send + 'static + use<>), LinkError> {
+        let metrics = Arc::new(Metrics::resolve());
+        let (sender, inbox) = mpsc::channel(INBOX_MAX);
+        let mut me = config.me;
+        let door = Door {
+            dc: me.dc.clone(),
+            inside: inside.clone(),
+            inbox: sender.clone(),
+            metrics: metrics.clone(),
+        };
+        let link = link::Config {
+            addr: config.bind,
+            me: Identity::new(me.dc.clone(), me.role, Some(me.name.clone())),
+            keys: config.keys,
+            accept: Accept::Servers,
+            profile: link::Profile::Wan,
+            seed: (config.randomness == Randomness::Seeded).then_some(config.seed),
+            limits: Limits::default(),
+        };
+        let (endpoint, link) = Endpoint::bind(link, sockets, Arc::new(door))?;
+        if me.addr.port() == 0 {
+            me.addr.set_port(endpoint.local_addr().port());
+        }
+        let start = Instant::now();
+        let board = Board {
+            members: Arc::default(),
+            table: Arc::new(ArcSwap::from_pointee(Table::default())),
+            changes: Arc::new(signal::Sender::new(0)),
+        };
+        let engine = Engine::new(config.gossip, me.clone(), config.boot, config.seed);
+        let driver = Driver {
+            pool: Pool::new(engine, endpoint.clone(), &me, start, board.members.clone()),
+            watch: Watch::new(me.clone()),
+            seeds: Seeds::new(&config.join, config.retry_interval),
+            me: me.clone(),
+            start,
+            endpoint: endpoint.clone(),
+            inside,
+            inbox,
+            board: board.clone(),
+            metrics: metrics.clone(),
+            told: Told::default(),
+        };
+        let carrier = Arc::new(Wire(endpoint.clone()));
+        let forwarder = Forwarder::new(me.dc.clone(), start, board.table.clone(), carrier);
+        let shared = Shared { me, start, endpoint, forwarder, inbox: sender, board, metrics };
+        let run = async move {
+            tokio::select! {
+                biased;
+                () = driver.run() => {}
+                () = link => {}
+            }
+        };
+        Ok((Self(Arc::new(shared)), run))
+    }
+
+    /// Returns what this server says of itself, with the port that was bound.
+    pub fn me(&self) -> &Profile {
+        &self.0.me
+    }
+
+    /// Carries a request to its datacenter and returns the answer, by the envelope's deadline.
+    pub async fn forward(&self, envelope: Envelope) -> Result<Bytes, ForwardError> {
+        let asked = Instant::now();
+        let dc = envelope.dc.clone();
+        let result = self.0.forwarder.forward(envelope).await;
+        let outcome = result.as_ref().map(|_| ());
+        self.0.metrics.forwarded(dc.as_str(), asked.elapsed(), outcome);
+        result
+    }
+
+    /// Returns the datacenters that did not leave and what they are held for: the own one first,
+    /// then the others, the nearest first.
+    pub fn datacenters(&self) -> Vec<(Datacenter, Verdict)> {
+        let own = Verdict {
+            health: Health::Healthy,
+            since: Duration::ZERO,
+            evidence: "the own datacenter".to_owned(),
+        };
+        let table = self.0.board.table.load();
+        let others =
+            table.by_distance().into_iter().filter(|(_, r)| r.verdict.health != Health::Left);
+        std::iter::once((self.0.me.dc.clone(), own))
+            .chain(others.map(|(dc, remote)| (dc.clone(), remote.verdict.clone())))
+            .collect()
+    }
+
+    /// Returns the members of the WAN pool, failed and left ones included, sorted by `node.dc`.
+    pub fn members(&self) -> Arc<Vec<Member>> {
+        self.0.board.members.load_full()
+    }
+
+    /// Returns a number that goes up whenever members or verdicts changed.
+    pub fn changes(&self) -> signal::Receiver<u64> {
+        self.0.board.changes.subscribe()
+    }
+
+    /// Joins the pool by these addresses, at most 64 of them; returns how many answered.
+    pub async fn join(&self, addrs: Vec<SocketAddr>) -> Result<usize, PoolError> {
+        let addrs: Vec<SocketAddr> = addrs.into_iter().take(JOIN_ADDRS_MAX).collect();
+        let (reply, export) = oneshot::channel();
+        self.post(Message::Export { reply }).await?;
+        let body = export.await.map_err(|_| PoolError::Stopped)?;
+        let deadline = Instant::now() + JOIN_MAX;
+        let mut calls = JoinSet::new();
+        for &addr in &addrs {
+            let endpoint = self.0.endpoint.clone();
+            let request = Request { kind: ROSTER, deadline, body: body.clone() };
+            let target = Target { addr, expect: link::Expect::any_server() };
+            calls.spawn(async move { (addr, endpoint.call(&target, request).await) });
+        }
+        let mut answered = Vec::new();
+        let mut reasons = Vec::new();
+        while let Some(done) = calls.join_next().await {
+            match done {
+                Ok((addr, Ok(reply))) => {
+                    answered.push(addr);
+                    self.post(Message::Roster { state: reply.body, reply: None }).await?;
+                }
+                Ok((addr, Err(error))) => reasons.push(format!("{addr}: {error}")),
+                Err(error) => reasons.push(error.to_string()),
+            }
+        }
+        if answered.is_empty() {
+            reasons.sort();
+            return Err(PoolError::NobodyAnswered { reasons });
+        }
+        let count = answered.len();
+        self.post(Message::Join(answered)).await?;
+        Ok(count)
+    }
+
+    /// Looks through the servers of the own LAN now: some came or went.
+    pub fn flood(&self) {
+        // When the task can't keep up, it looks by itself soon.
+        let _ = self.0.inbox.try_send(Message::Flood);
+    }
+
+    /// Says something new of this server: version or tags. Its name and address stay.
+    pub async fn update(&self, profile: Profile) -> Result<(), PoolError> {
+        self.post(Message::Update(Box::new(profile))).await
+    }
+
+    /// Holds a failed member for left, or forgets it at once. `name` is `node.dc`.
+    pub async fn force_leave(&self, name: &str, prune: bool) -> Result<(), PoolError> {
+        let members = self.members();
+        let is = |member: &&Member| member.profile.name.in_wan(&member.profile.dc) == name;
+        let member = members.iter().find(is);
+        let Some(member) = member else {
+            return Err(PoolError::UnknownMember { name: name.to_owned() });
+        };
+        if matches!(member.status, Status::Alive | Status::Leaving) {
+            return Err(PoolError::StillAlive { name: name.to_owned() });
+        }
+        self.post(Message::ForceLeave { name: name.to_owned(), prune }).await
+    }
+
+    /// Tells everyone that this server leaves for good, and waits until they should know.
+    pub async fn leave(&self) -> Result<(), PoolError> {
+        self.post(Message::Leave).await?;
+        tokio::time::sleep(LEAVE_LINGER).await;
+        Ok(())
+    }
+
+    /// Closes all connections, saying why.
+    pub async fn shutdown(&self, reason: &str) {
+        self.0.endpoint.shutdown(reason).await;
+    }
+
+    /// Returns what `info` shows of the WAN: section, key, value.
+    pub fn stats(&self) -> Vec<(&'static str, String, String)> {
+        const SECTION: &str = "wan";
+        let census = Census::of(&self.0.board.members.load());
+        let table = self.0.board.table.load();
+        let now = self.0.start.elapsed();
+        let mut lines = vec![
+            (
+                SECTION,
+                "members".to_owned(),
+                (census.alive + census.failed + census.left).to_string(),
+            ),
+            (SECTION, "alive".to_owned(), census.alive.to_string()),
+            (SECTION, "failed".to_owned(), census.failed.to_string()),
+            (SECTION, "left".to_owned(), census.left.to_string()),
+        ];
+        for (dc, remote) in table.by_distance() {
+            let verdict = &remote.verdict;
+            let age = now.saturating_sub(verdict.since).as_secs();
+            let rtt = match remote.rtt() {
+                Some(rtt) => format!("{:.1}", rtt.as_secs_f64() * 1000.0),
+                None => "unknown".to_owned(),
+            };
+            let held = format!("{} for {age}s: {}", verdict.health, verdict.evidence);
+            lines.push((SECTION, format!("{dc}_health"), held));
+            lines.push((SECTION, format!("{dc}_rtt_ms"), rtt));
+            lines.push((SECTION, format!("{dc}_under_way"), remote.gate.under_way().to_string()));
+        }
+        lines
+    }
+
+    async fn post(&self, message: Message) -> Result<(), PoolError> {
+        self.0.inbox.send(message).await.map_err(|_| PoolError::Stopped)
+    }
+}
+
+/// Carries envelopes over the link.
+struct Wire(Endpoint);
+
+impl Carrier for Wire {
+    fn carry(
+        &self,
+        to: &Server,
+        body: Bytes,
+        deadline: Instant,
+    ) -> Promise<Result<Bytes, CarryError>> {
+        let endpoint = self.0.clone();
+        let target = Target { addr: to.addr, expect: pool::expect_server(&to.dc, &to.name) };
+        Box::pin(async move {
+            let request = Request { kind: ENVELOPE, deadline, body };
+            endpoint.call(&target, request).await.map(|reply| reply.body).map_err(carry_error)
+        })
+    }
+}
+
+fn carry_error(error: CallError) -> CarryError {
+    let no_effect = error.had_no_effect();
+    match error {
+        CallError::Refused { code, message, .. } => {
+            // The link's own refusals are about what was sent, not about who got it.
+            let elsewhere = code == REFUSED_ELSEWHERE;
+            CarryError::Refused { code, message, elsewhere }
+        }
+        CallError::TooLarge { .. } => CarryError::Refused {
+            code: Refusal::TOO_LARGE,
+            message: error.to_string(),
+            elsewhere: false,
+        },
+        CallError::Deadline { .. } => CarryError::Deadline,
+        error if no_effect => CarryError::NotSent(error.to_string()),
+        error => CarryError::Lost(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,295 @@
+//! Federations of two and three datacenters on loopback, with the real link and real gossip.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use certs::{
+    ca::{Algorithm, Authority, Subject},
+    identity::Domains,
+    link::sockets::Kernel,
+    store::{Bundle, Clock},
+};
+use tokio::task::JoinHandle;
+use topology::{NodeId, NodeName, Role};
+use uuid::Uuid;
+
+use super::*;
+use crate::{envelope::Consistency, word::Word};
+
+/// How long anything may take: far longer than it does, because machines are busy.
+const LIVENESS: Duration = Duration::from_secs(60);
+
+/// A server's inside: answers with its name and the payload.
+#[derive(Default)]
+struct Fake {
+    name: String,
+    is_leader: bool,
+    leaderless: AtomicBool,
+    lan: Mutex<Vec<Profile>>,
+}
+
+impl Inside for Fake {
+    fn answer(&self, from: Arc<Identity>, envelope: Envelope) -> Promise<Result<Bytes, Refusal>> {
+        let payload = String::from_utf8_lossy(&envelope.payload).into_owned();
+        let answer = format!("{} to {}: {payload}", self.name, from.dc);
+        Box::pin(async move {
+            match payload.as_str() {
+                "hang" => std::future::pending().await,
+                "refuse" => Err(Refusal::new(99, "I refuse")),
+                _ => Ok(answer.into()),
+            }
+        })
+    }
+
+    fn word(&self) -> Word {
+        let leader_known = !self.leaderless.load(Ordering::Relaxed);
+        Word { leader_known, is_leader: self.is_leader && leader_known, ..Word::default() }
+    }
+
+    fn lan_servers(&self) -> Vec<Profile> {
+        self.lan.lock().unwrap().clone()
+    }
+}
+
+struct Site {
+    federation: Federation,
+    inside: Arc<Fake>,
+    run: JoinHandle<()>,
+}
+
+/// Several datacenters; node `b2` is the second server of dc2. The first of each is the leader.
+struct World {
+    authority: Authority,
+    sites: BTreeMap<String, Site>,
+}
+
+impl World {
+    fn new() -> Self {
+        let authority =
+            Authority::create("test", Algorithm::EcdsaP256, Clock::System.now(), 2).unwrap();
+        Self { authority, sites: BTreeMap::new() }
+    }
+
+    fn start(&mut self, name: &str, bind: SocketAddr, join: Vec<String>) {
+        let dc = Datacenter::new(format!("dc{}", name.as_bytes()[0] - b'a' + 1)).unwrap();
+        let node = NodeName::new(name).unwrap();
+        let identity = Identity::new(dc.clone(), Role::Server, Some(node.clone()));
+        let now = Clock::System.now();
+        let issued = self.authority.issue(&Subject::new(identity), now, 1).unwrap();
+        let bundle = Bundle {
+            certificates: issued.certificate_pem,
+            key: issued.key_pem,
+            authorities: vec![self.authority.certificate_pem().to_owned()],
+        };
+        let boot = u64::try_from(now.unix_timestamp_nanos() / 1_000_000).unwrap();
+        let config = Config {
+            me: Profile {
+                name: node,
+                id: NodeId(Uuid::from_u128(boot.into())),
+                dc,
+                role: Role::Server,
+                addr: bind,
+                link: None,
+                wan: None,
+                version: "0.1.0".to_owned(),
+                tags: BTreeMap::new(),
+            },
+            bind,
+            keys: Keys::memory(bundle, Domains::default(), Clock::System).unwrap(),
+            join,
+            retry_interval: Duration::from_secs(2),
+            gossip: gossip::Config::wan(),
+            seed: boot,
+            boot,
+            randomness: Randomness::System,
+        };
+        let inside =
+            Fake { name: name.to_owned(), is_leader: name.ends_with('1'), ..Fake::default() };
+        let inside = Arc::new(inside);
+        let (federation, run) = Federation::bind(config, &Kernel, inside.clone()).unwrap();
+        let site = Site { federation, inside, run: tokio::spawn(run) };
+        self.sites.insert(name.to_owned(), site);
+    }
+
+    /// Starts servers on free ports; those of one datacenter know each other by their LAN, and
+    /// the first of each datacenter joins the very first.
+    fn with(names: &[&str]) -> Self {
+        let mut world = Self::new();
+        for name in names {
+            let first = name.ends_with('1').then(|| world.sites.values().next()).flatten();
+            let join = first.map(|site| site.federation.me().addr.to_string());
+            world.start(name, "127.0.0.1:0".parse().unwrap(), join.into_iter().collect());
+        }
+        for (name, site) in &world.sites {
+            let fellows = world.sites.iter().filter(|(other, _)| other[..1] == name[..1]);
+            let profiles = fellows.map(|(_, fellow)| {
+                let me = fellow.federation.me().clone();
+                Profile { wan: Some(me.addr), ..me }
+            });
+            *site.inside.lan.lock().unwrap() = profiles.collect();
+            site.federation.flood();
+        }
+        world
+    }
+
+    fn at(&self, name: &str) -> &Federation {
+        &self.sites[name].federation
+    }
+
+    /// Ends a server without a word, as SIGKILL does. Returns where it was.
+    fn kill(&mut self, name: &str) -> SocketAddr {
+        let site = self.sites.remove(name).unwrap();
+        site.run.abort();
+        site.federation.me().addr
+    }
+
+    /// Waits until a server holds a datacenter for something.
+    async fn until(&self, name: &str, dc: &str, wanted: Health) -> Verdict {
+        let mut changes = self.at(name).changes();
+        let waiting = async {
+            loop {
+                if let Some(verdict) = self.held(name, dc).filter(|v| v.health == wanted) {
+                    return verdict;
+                }
+                changes.changed().await.unwrap();
+            }
+        };
+        match tokio::time::timeout(LIVENESS, waiting).await {
+            Ok(verdict) => verdict,
+            Err(_) => panic!(
+                "{name} holds {dc} for {:?}, not for {wanted}; members {:?}",
+                self.held(name, dc),
+                self.at(name).members()
+            ),
+        }
+    }
+
+    async fn until_all(&self, dc: &str, wanted: Health) {
+        let own = |name: &str| format!("dc{}", name.as_bytes()[0] - b'a' + 1);
+        for name in self.sites.keys().filter(|name| own(name) != dc) {
+            self.until(name, dc, wanted).await;
+        }
+    }
+
+    fn held(&self, name: &str, dc: &str) -> Option<Verdict> {
+        let all = self.at(name).datacenters();
+        all.into_iter().find(|(known, _)| known.as_str() == dc).map(|(_, verdict)| verdict)
+    }
+
+    /// Asks until the answer is the wanted one: who is asked depends on what is known yet.
+    async fn until_answer(&self, name: &str, dc: &str, wanted: &str) {
+        let asking = async {
+            while self.ask(name, dc, "hello").await.ok().as_deref() != Some(wanted) {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        tokio::time::timeout(LIVENESS, asking).await.unwrap();
+    }
+
+    async fn ask(&self, name: &str, dc: &str, payload: &str) -> Result<String, ForwardError> {
+        let envelope = Envelope {
+            dc: Datacenter::new(dc).unwrap(),
+            path: Vec::new(),
+            deadline: Instant::now() + LIVENESS,
+            request: Uuid::from_u128(7),
+            read: true,
+            consistency: Consistency::Leader,
+            trace: Uuid::from_u128(8),
+            payload: Bytes::from(payload.to_owned()),
+        };
+        let answer = self.at(name).forward(envelope).await?;
+        Ok(String::from_utf8_lossy(&answer).into_owned())
+    }
+}
+
+#[tokio::test]
+async fn joining_one_server_makes_all_known_to_all_and_requests_find_the_leader() {
+    let world = World::with(&["a1", "a2", "b1", "b2"]);
+    world.until_all("dc1", Health::Healthy).await;
+    world.until_all("dc2", Health::Healthy).await;
+    world.until_answer("a2", "dc2", "b1 to dc1: hello").await;
+    world.until_answer("b2", "dc1", "a1 to dc2: hello").await;
+    let refused = world.ask("a1", "dc2", "refuse").await.unwrap_err();
+    assert_eq!(refused.to_string(), "b1.dc2 refused: I refuse");
+    let unknown = world.ask("a1", "dc9", "hello").await.unwrap_err();
+    assert!(matches!(unknown, ForwardError::UnknownDatacenter { .. }), "{unknown}");
+    let stats = world.at("a1").stats();
+    assert!(stats.contains(&("wan", "alive".to_owned(), "4".to_owned())), "{stats:?}");
+}
+
+#[tokio::test]
+async fn a_killed_datacenter_is_lost_everywhere_and_returns() {
+    let mut world = World::with(&["a1", "a2", "b1", "b2", "c1"]);
+    for dc in ["dc1", "dc2", "dc3"] {
+        world.until_all(dc, Health::Healthy).await;
+    }
+    let addrs = ["b1", "b2"].map(|name| world.kill(name));
+    let early = world.ask("a1", "dc2", "hello").await.unwrap_err();
+    assert!(!matches!(early, ForwardError::UnknownDatacenter { .. }), "{early}");
+    world.until_all("dc2", Health::Lost).await;
+    let lost = world.ask("a2", "dc2", "hello").await.unwrap_err();
+    assert!(matches!(lost, ForwardError::Lost { .. }), "{lost}");
+    assert_eq!(world.ask("a2", "dc3", "still there").await.unwrap(), "c1 to dc1: still there");
+    for (name, addr) in ["b1", "b2"].into_iter().zip(addrs) {
+        world.start(name, addr, vec![world.at("a1").me().addr.to_string()]);
+    }
+    world.until_all("dc2", Health::Healthy).await;
+    world.until_answer("a1", "dc2", "b1 to dc1: hello").await;
+}
+
+#[tokio::test]
+async fn one_server_lost_is_partial_and_requests_go_to_the_other() {
+    let mut world = World::with(&["a1", "a2", "b1", "b2"]);
+    world.until_all("dc2", Health::Healthy).await;
+    world.kill("b1");
+    world.until_answer("a1", "dc2", "b2 to dc1: hello").await;
+    let verdict = world.until("a1", "dc2", Health::Degraded(crate::verdict::Degradation::Partial));
+    assert!(verdict.await.evidence.contains("b1"));
+    world.until_answer("a2", "dc2", "b2 to dc1: hello").await;
+}
+
+#[tokio::test]
+async fn a_datacenter_without_a_leader_is_leaderless() {
+    let world = World::with(&["a1", "b1"]);
+    world.until_all("dc2", Health::Healthy).await;
+    world.sites["b1"].inside.leaderless.store(true, Ordering::Relaxed);
+    world.until("a1", "dc2", Health::Degraded(crate::verdict::Degradation::Leaderless)).await;
+    world.sites["b1"].inside.leaderless.store(false, Ordering::Relaxed);
+    world.until("a1", "dc2", Health::Healthy).await;
+}
+
+#[tokio::test]
+async fn a_datacenter_that_leaves_is_no_longer_known() {
+    let world = World::with(&["a1", "b1"]);
+    world.until_all("dc2", Health::Healthy).await;
+    world.at("b1").leave().await.unwrap();
+    let mut changes = world.at("a1").changes();
+    let gone = async {
+        while world.held("a1", "dc2").is_some() {
+            changes.changed().await.unwrap();
+        }
+    };
+    tokio::time::timeout(LIVENESS, gone).await.unwrap();
+    let error = world.ask("a1", "dc2", "hello").await.unwrap_err();
+    assert!(matches!(error, ForwardError::UnknownDatacenter { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn joining_says_how_many_answered_and_why_the_others_did_not() {
+    let world = World::with(&["a1"]);
+    let mut other = World { authority: world.authority, sites: world.sites };
+    other.start("b1", "127.0.0.1:0".parse().unwrap(), Vec::new());
+    let here = other.at("b1").me().addr;
+    assert_eq!(other.at("a1").join(vec![here]).await, Ok(1));
+    other.until("a1", "dc2", Health::Healthy).await;
+    let nobody = other.kill("b1");
+    let error = other.at("a1").join(vec![nobody]).await.unwrap_err();
+    assert!(error.to_string().contains(&nobody.to_string()), "{error}");
+    let error = other.at("a1").force_leave("x.dc2", false).await.unwrap_err();
+    assert!(matches!(error, PoolError::UnknownMember { .. }), "{error}");
+}

@@ -1,0 +1,38 @@
+//! What reaches the federation's task: from other servers, from its handles, from its errands.
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use certs::identity::Identity;
+use tokio::sync::oneshot;
+use topology::Profile;
+
+use crate::sight::Sight;
+
+/// Most messages that wait: a burst of gossip from all servers of some dozen datacenters.
+pub(crate) const INBOX_MAX: usize = 4096;
+
+/// A message to the federation's task.
+#[derive(Debug)]
+pub(crate) enum Message {
+    /// A gossip packet came in.
+    Packet { peer: Identity, from: SocketAddr, data: Bytes },
+    /// A full state came in; the sender may want ours.
+    Roster { state: Bytes, reply: Option<oneshot::Sender<Bytes>> },
+    /// Somebody wants our full state.
+    Export { reply: oneshot::Sender<Bytes> },
+    /// A fellow server says what it sees.
+    Sight { from: SocketAddr, sight: Sight },
+    /// A name to join by was looked up.
+    Resolved { host: String, addrs: Vec<SocketAddr> },
+    /// These addresses are to be joined by.
+    Join(Vec<SocketAddr>),
+    /// The servers of the own LAN changed.
+    Flood,
+    /// This server says something new of itself.
+    Update(Box<Profile>),
+    /// A failed member is not expected back.
+    ForceLeave { name: String, prune: bool },
+    /// This server leaves.
+    Leave,
+}

@@ -1,0 +1,327 @@
+//! The WAN pool: carries out what the gossip engine wants, over the link.
+//!
+//! A packet goes out as a datagram, or as a call when it does not fit or when it knocks at an
+//! address that there is no connection to yet. Full states are pulled by calls. A packet that
+//! is lost is the engine's business, which expects that.
+//!
+//! Members prove by their certificates who they are: connections to a member are only made to
+//! the server that its profile names, and packets from a member's address with another's
+//! certificate are dropped.
+
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use certs::{
+    error::DatagramError,
+    identity::Identity,
+    link::{Endpoint, Expect, Kind, Request, Target},
+};
+use tokio::{task::JoinSet, time::Instant};
+use topology::{
+    Datacenter, Member, NodeName, Profile, Status,
+    gossip::{Engine, Event, Input, Output, Timer},
+};
+use tracing::{debug, info, warn};
+
+use crate::inbox::Message;
+
+/// A full state of the pool; answered with the other side's.
+pub const ROSTER: Kind = Kind(2);
+
+/// A gossip packet that does not fit in a datagram; answered with nothing.
+pub const PACKET: Kind = Kind(3);
+
+/// How long a packet or a full state may take.
+const CALL_MAX: Duration = Duration::from_secs(5);
+
+/// Most calls under way for the pool; what is over is dropped, and gossip repairs it.
+const ERRANDS_MAX: usize = 256;
+
+/// How often a packet with the wrong certificate is logged at most.
+const WARN_INTERVAL: Duration = Duration::from_secs(10);
+
+/// How many members the pool holds for what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Census {
+    /// Alive, this server included.
+    pub alive: usize,
+    /// Stopped answering.
+    pub failed: usize,
+    /// Left, or about to.
+    pub left: usize,
+}
+
+impl Census {
+    /// Counts members.
+    pub fn of(members: &[Member]) -> Self {
+        let mut census = Self::default();
+        for member in members {
+            match member.status {
+                Status::Alive => census.alive += 1,
+                Status::Failed => census.failed += 1,
+                Status::Leaving | Status::Left => census.left += 1,
+            }
+        }
+        census
+    }
+}
+
+/// Drives the WAN pool's engine.
+pub(crate) struct Pool {
+    engine: Engine,
+    endpoint: Endpoint,
+    me: SocketAddr,
+    start: Instant,
+    timers: BTreeMap<(Duration, u64), Timer>,
+    serial: u64,
+    errands: JoinSet<Option<Message>>,
+    /// Members that did not leave, by address; those that are alive win.
+    by_addr: BTreeMap<SocketAddr, Member>,
+    members: Arc<ArcSwap<Vec<Member>>>,
+    warned: Option<Duration>,
+}
+
+impl Pool {
+    pub(crate) fn new(
+        engine: Engine,
+        endpoint: Endpoint,
+        me: &Profile,
+        start: Instant,
+        members: Arc<ArcSwap<Vec<Member>>>,
+    ) -> Self {
+        Self {
+            engine,
+            endpoint,
+            me: me.addr,
+            start,
+            timers: BTreeMap::new(),
+            serial: 0,
+            errands: JoinSet::new(),
+            by_addr: BTreeMap::new(),
+            members,
+            warned: None,
+        }
+    }
+
+    /// Hands an input to the engine and carries out what it wants; tells whether members changed.
+    pub(crate) fn handle(&mut self, input: Input) -> bool {
+        let now = self.start.elapsed();
+        let mut outputs = Vec::new();
+        self.engine.handle(now, input, &mut outputs);
+        let changed = outputs
+            .iter()
+            .any(|output| matches!(output, Output::Event(event) if changes_members(event)));
+        if changed {
+            self.publish();
+        }
+        for output in outputs {
+            match output {
+                Output::Send { to, data } => self.send(to, data),
+                Output::Schedule { after, timer } => {
+                    self.serial += 1;
+                    self.timers.insert((now + after, self.serial), timer);
+                }
+                Output::Event(event) => tell(&event),
+                Output::Pull { from } => self.pull(from.addr),
+            }
+        }
+        changed
+    }
+
+    /// Starts the engine.
+    pub(crate) fn begin(&mut self) {
+        self.handle(Input::Start);
+        self.publish();
+    }
+
+    /// Returns when the next timer fires.
+    pub(crate) fn next_timer(&self) -> Option<Instant> {
+        self.timers.first_key_value().map(|((at, _), _)| self.start + *at)
+    }
+
+    /// Fires the timers whose time has come; tells whether members changed.
+    pub(crate) fn fire(&mut self) -> bool {
+        let now = self.start.elapsed();
+        let mut changed = false;
+        while let Some(entry) = self.timers.first_entry() {
+            if entry.key().0 > now {
+                break;
+            }
+            let timer = entry.remove();
+            changed |= self.handle(Input::Timer(timer));
+        }
+        changed
+    }
+
+    /// Takes in a packet, unless its sender's certificate is not that of the member it comes from.
+    /// Returns `None` for such a packet, else whether members changed.
+    pub(crate) fn packet(
+        &mut self,
+        peer: &Identity,
+        from: SocketAddr,
+        data: Bytes,
+    ) -> Option<bool> {
+        if let Some(member) = self.by_addr.get(&from).filter(|member| member.is_alive())
+            && !expect(&member.profile).matches(peer)
+        {
+            let now = self.start.elapsed();
+            if self.warned.is_none_or(|at| now >= at + WARN_INTERVAL) {
+                self.warned = Some(now);
+                let profile = &member.profile;
+                let claimed = profile.name.in_wan(&profile.dc);
+                warn!(%from, certificate = %peer, %claimed, "gossip with another's certificate dropped");
+            }
+            return None;
+        }
+        Some(self.handle(Input::Packet { from, data }))
+    }
+
+    /// Returns the full state for another member.
+    pub(crate) fn export(&self) -> Bytes {
+        self.engine.export()
+    }
+
+    /// Waits for the next call of the pool to end; forever when there is none.
+    pub(crate) async fn errand(&mut self) -> Option<Message> {
+        match self.errands.join_next().await {
+            Some(done) => done.ok().flatten(),
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Does something on the side that may end with a message, unless too much is under way.
+    pub(crate) fn spawn(&mut self, errand: impl Future<Output = Option<Message>> + Send + 'static) {
+        if self.errands.len() < ERRANDS_MAX {
+            self.errands.spawn(errand);
+        }
+    }
+
+    /// Tells whether a member that is alive has this address.
+    pub(crate) fn is_alive(&self, addr: SocketAddr) -> bool {
+        addr == self.me || self.by_addr.get(&addr).is_some_and(Member::is_alive)
+    }
+
+    /// Returns the member of this address, unless it left.
+    pub(crate) fn member_at(&self, addr: SocketAddr) -> Option<&Member> {
+        self.by_addr.get(&addr)
+    }
+
+    /// Returns whom to expect at an address.
+    pub(crate) fn target(&self, addr: SocketAddr) -> Target {
+        let known = self.by_addr.get(&addr).filter(|member| member.is_alive());
+        let expect = known.map_or_else(Expect::any_server, |member| expect(&member.profile));
+        Target { addr, expect }
+    }
+
+    fn send(&mut self, to: SocketAddr, data: Bytes) {
+        let target = self.target(to);
+        let sent = self.endpoint.datagram(&target, data.clone());
+        let stranger = !self.by_addr.contains_key(&to);
+        match sent {
+            Ok(()) => {}
+            // A connection to a member is being made anyhow; a stranger is knocked at.
+            Err(DatagramError::NoPath) if !stranger => {}
+            Err(DatagramError::NoPath | DatagramError::TooLarge { .. }) => {
+                let endpoint = self.endpoint.clone();
+                let request =
+                    Request { kind: PACKET, deadline: Instant::now() + CALL_MAX, body: data };
+                self.spawn(async move {
+                    if let Err(error) = endpoint.call(&target, request).await {
+                        debug!(%to, %error, "gossip packet not delivered");
+                    }
+                    None
+                });
+            }
+        }
+    }
+
+    fn pull(&mut self, addr: SocketAddr) {
+        let (endpoint, target) = (self.endpoint.clone(), self.target(addr));
+        let body = self.export();
+        self.spawn(async move {
+            let request = Request { kind: ROSTER, deadline: Instant::now() + CALL_MAX, body };
+            match endpoint.call(&target, request).await {
+                Ok(reply) => Some(Message::Roster { state: reply.body, reply: None }),
+                Err(error) => {
+                    debug!(%addr, %error, "full state not pulled");
+                    None
+                }
+            }
+        });
+    }
+
+    /// Shows the members to everyone else, and keeps connections to those that did not leave.
+    fn publish(&mut self) {
+        let members: Vec<Member> = self.engine.members().cloned().collect();
+        let mut by_addr: BTreeMap<SocketAddr, Member> = BTreeMap::new();
+        for member in &members {
+            let stays = matches!(member.status, Status::Alive | Status::Failed);
+            let addr = member.profile.addr;
+            if stays && addr != self.me && !by_addr.get(&addr).is_some_and(Member::is_alive) {
+                by_addr.insert(addr, member.clone());
+            }
+        }
+        for (addr, member) in &self.by_addr {
+            let same = |new: &Member| expect(&new.profile) == expect(&member.profile);
+            if !by_addr.get(addr).is_some_and(same) {
+                self.endpoint.disconnect(&member_target(member));
+            }
+        }
+        for (addr, member) in &by_addr {
+            let same = |old: &Member| expect(&old.profile) == expect(&member.profile);
+            if !self.by_addr.get(addr).is_some_and(same) {
+                self.endpoint.connect(&member_target(member));
+            }
+        }
+        self.by_addr = by_addr;
+        self.members.store(Arc::new(members));
+    }
+}
+
+/// Expects the server of a profile.
+pub(crate) fn expect(profile: &Profile) -> Expect {
+    expect_server(&profile.dc, &profile.name)
+}
+
+/// Expects a server by its datacenter and name.
+pub(crate) fn expect_server(dc: &Datacenter, name: &NodeName) -> Expect {
+    Expect::server_of(dc.clone()).named(name.clone())
+}
+
+fn member_target(member: &Member) -> Target {
+    Target { addr: member.profile.addr, expect: expect(&member.profile) }
+}
+
+fn changes_members(event: &Event) -> bool {
+    match event {
+        Event::Joined(_)
+        | Event::Updated(_)
+        | Event::Failed(_)
+        | Event::Left(_)
+        | Event::Reaped(_) => true,
+        Event::JoinedPool | Event::Answered(_) | Event::Refused { .. } => false,
+    }
+}
+
+/// Logs what the engine has to tell.
+fn tell(event: &Event) {
+    let name = |member: &Member| member.profile.name.in_wan(&member.profile.dc);
+    match event {
+        Event::Joined(member) => {
+            info!(member = name(member), addr = %member.profile.addr, "member joined the WAN pool");
+        }
+        Event::Updated(member) => {
+            debug!(member = name(member), status = %member.status, "WAN pool member updated");
+        }
+        Event::Failed(member) => info!(member = name(member), "member of the WAN pool failed"),
+        Event::Left(member) => info!(member = name(member), "member left the WAN pool"),
+        Event::Reaped(member) => info!(member = name(member), "member of the WAN pool forgotten"),
+        Event::JoinedPool => info!("in the WAN pool"),
+        Event::Answered(addr) => info!(%addr, "address to join by answered"),
+        Event::Refused { profile, reason } => {
+            let member = profile.name.in_wan(&profile.dc);
+            warn!(member, addr = %profile.addr, %reason, "not let into the WAN pool");
+        }
+    }
+}

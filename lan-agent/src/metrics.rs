@@ -51,6 +51,40 @@ impl Metrics {
     }
 }
 
+/// The counters of the LAN pool.
+pub struct PoolMetrics {
+    /// Members that are alive, this node too.
+    pub alive: Gauge,
+    /// Packets sent.
+    pub sent: Counter,
+    /// Packets that the socket did not take.
+    pub send_failed: Counter,
+    /// Packets received.
+    pub received: Counter,
+    /// Packets received that no key opened.
+    pub refused: Counter,
+}
+
+impl PoolMetrics {
+    /// Resolves the counters with the recorder of this process.
+    pub fn resolve() -> Self {
+        metrics::describe_gauge!(
+            "causeway.lan.alive",
+            "Members of the LAN pool that are alive, this node too"
+        );
+        Self {
+            alive: metrics::gauge!("causeway.lan.alive"),
+            sent: counter("causeway.lan.sent", "Packets sent"),
+            send_failed: counter(
+                "causeway.lan.send_failed",
+                "Packets that the socket did not take",
+            ),
+            received: counter("causeway.lan.received", "Packets received"),
+            refused: counter("causeway.lan.refused", "Packets received that no key opened"),
+        }
+    }
+}
+
 fn counter(name: &'static str, help: &'static str) -> Counter {
     metrics::describe_counter!(name, help);
     metrics::counter!(name)

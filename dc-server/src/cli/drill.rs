@@ -11,7 +11,7 @@ use topology::{Datacenter, plan::Plan};
 use crate::{
     cli::{
         flags::{self, Flag, Line},
-        run,
+        run::{self, Interrupt},
     },
     drill::{
         lose_datacenter::{self, DOWN_DEFAULT, DOWN_MAX, DOWN_MIN},
@@ -71,10 +71,11 @@ async fn lose_datacenter(line: &Line, itself: PathBuf) -> anyhow::Result<ExitCod
     let format = format(line)?;
     options.check(&plan)?;
     let progress = Stderr::new();
+    let mut interrupt = Interrupt::listen()?;
     let mut federation = Federation::start(run::config(line, plan, itself))?;
     let outcome = tokio::select! {
         biased;
-        interrupted = run::interrupted() => interrupted.map(|()| None).map_err(anyhow::Error::from),
+        () = interrupt.wait() => Ok(None),
         report = lose_datacenter::run(options, &mut federation, &progress) => {
             report.map(Some).map_err(anyhow::Error::from)
         }

@@ -4,7 +4,7 @@
 use std::{fs, path::PathBuf};
 
 use anyhow::{Context, bail};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use topology::plan::{self, Plan};
 
 use crate::{
@@ -68,18 +68,29 @@ pub(super) async fn stop(federation: Federation, keep: Keep) -> anyhow::Result<(
     Ok(())
 }
 
-/// Waits until someone wants the program to end: Ctrl-C, SIGTERM, or a terminal that is closed.
-pub(super) async fn interrupted() -> std::io::Result<()> {
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut hangup = signal(SignalKind::hangup())?;
-    tokio::select! {
-        biased;
-        _ = interrupt.recv() => (),
-        _ = terminate.recv() => (),
-        _ = hangup.recv() => (),
+/// Whoever wants the program to end: Ctrl-C, SIGTERM, or a terminal that is closed.
+pub(super) struct Interrupt {
+    signals: [Signal; 3],
+}
+
+impl Interrupt {
+    /// Listens from now on; done before anything is started that has to be taken down.
+    pub(super) fn listen() -> std::io::Result<Self> {
+        let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
+        let [interrupt, terminate, hangup] = kinds.map(signal);
+        Ok(Self { signals: [interrupt?, terminate?, hangup?] })
     }
-    Ok(())
+
+    /// Waits for the first.
+    pub(super) async fn wait(&mut self) {
+        let [interrupt, terminate, hangup] = &mut self.signals;
+        tokio::select! {
+            biased;
+            _ = interrupt.recv() => (),
+            _ = terminate.recv() => (),
+            _ = hangup.recv() => (),
+        }
+    }
 }
 
 /// Returns the only argument, if there is one.

@@ -6,7 +6,10 @@ use anyhow::bail;
 use topology::plan::Plan;
 
 use crate::{
-    cli::{flags, run},
+    cli::{
+        flags,
+        run::{self, Interrupt},
+    },
     http_client::HttpClient,
     processes::{
         Federation, Keep,
@@ -51,7 +54,8 @@ pub async fn run(words: &[String], itself: PathBuf) -> anyhow::Result<ExitCode> 
     match subcommand {
         "up" => {
             let plan = run::plan(named)?;
-            up(Federation::start(run::config(&line, plan, itself))?).await?;
+            let interrupt = Interrupt::listen()?;
+            up(Federation::start(run::config(&line, plan, itself))?, interrupt).await?;
         }
         "show" => print!("{}", shown(&run::plan(named)?)),
         "validate" => {
@@ -63,11 +67,11 @@ pub async fn run(words: &[String], itself: PathBuf) -> anyhow::Result<ExitCode> 
     Ok(ExitCode::SUCCESS)
 }
 
-async fn up(mut federation: Federation) -> anyhow::Result<()> {
+async fn up(mut federation: Federation, mut interrupt: Interrupt) -> anyhow::Result<()> {
     let progress = Stderr::new();
     let outcome = tokio::select! {
         biased;
-        interrupted = run::interrupted() => interrupted.map_err(anyhow::Error::from),
+        () = interrupt.wait() => Ok(()),
         outcome = serve(&mut federation, &progress) => outcome,
     };
     let keep = if outcome.is_ok() { Keep::Nothing } else { Keep::Files };

@@ -144,12 +144,12 @@ fn verdicts(history: &History, timeline: &Timeline) -> Bound {
 }
 
 fn before_verdict(down: &While<'_>) -> Bound {
-    let errors = down.before.iter().filter(|op| !op.is_answer());
-    let latency = Latency::of(errors.map(|op| op.took()));
+    let errors: Vec<_> = down.before.iter().copied().filter(|op| !op.is_answer()).collect();
+    let latency = Latency::of(errors.iter().map(|op| op.took()));
     Bound {
         what: "a request for it fails while the server does not know".to_owned(),
         limit: format!("within {}", seconds(ERROR_BEFORE_VERDICT)),
-        measured: measured(&latency),
+        measured: measured(&latency, &errors),
         kept: latency.max_seconds <= ERROR_BEFORE_VERDICT.as_secs_f64(),
     }
 }
@@ -159,18 +159,18 @@ fn after_verdict(down: &While<'_>) -> Bound {
     Bound {
         what: "a request for it fails when the server knows".to_owned(),
         limit: format!("99 of 100 within {}", seconds(FAST)),
-        measured: measured(&latency),
+        measured: measured(&latency, &down.after),
         kept: latency.count > 0 && latency.p99_seconds <= FAST.as_secs_f64(),
     }
 }
 
-fn measured(latency: &Latency) -> String {
-    match latency {
-        Latency { count: 0, .. } => "no request".to_owned(),
-        Latency { count, p99_seconds, max_seconds, .. } => {
-            format!("99 of 100 in {p99_seconds:.3} s, all {count} in {max_seconds:.3} s")
-        }
-    }
+fn measured(latency: &Latency, operations: &[&Operation]) -> String {
+    let Some(longest) = operations.iter().max_by_key(|op| op.took()) else {
+        return "no request".to_owned();
+    };
+    let Latency { count, p99_seconds, max_seconds, .. } = latency;
+    let (at, kind) = (&longest.via.label, longest.kind);
+    format!("99 of 100 in {p99_seconds:.3} s, all {count} in {max_seconds:.3} s ({kind:?} at {at})")
 }
 
 fn clear_answers(down: &While<'_>) -> Bound {

@@ -213,8 +213,8 @@ mod tests {
 
                     bound                                                     limit                         measured
             kept    every surviving server knows that the datacenter is lost  within 5.000 s                the last after 3.002 s
-            kept    a request for it fails while the server does not know     within 2.000 s                99 of 100 in 0.900 s, all 1 in 0.900 s
-            kept    a request for it fails when the server knows              99 of 100 within 0.050 s      99 of 100 in 0.010 s, all 1 in 0.010 s
+            kept    a request for it fails while the server does not know     within 2.000 s                99 of 100 in 0.900 s, all 1 in 0.900 s (Put at server-1.dc1)
+            kept    a request for it fails when the server knows              99 of 100 within 0.050 s      99 of 100 in 0.010 s, all 1 in 0.010 s (Put at server-1.dc1)
             kept    no request for it goes without a clear answer             0                             0
             kept    no request fails that does not name it                    0                             0
             kept    it answers every other datacenter again                   within 15.000 s of its start  the last, dc1, after 0.200 s

@@ -20,6 +20,7 @@
 
 mod config;
 mod duties;
+mod hearing;
 mod identity;
 mod packet;
 mod record;
@@ -31,7 +32,7 @@ mod swim;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use bytes::Bytes;
 use foca::OwnedNotification as Notice;
@@ -41,24 +42,13 @@ pub use self::config::{Config, Scope};
 use self::{
     duties::Pulls,
     identity::Identity,
-    packet::{Draft, Note, Packet, Pool},
-    record::{Record, RecordHead, Stamp, Word},
-    roster::{Accepted, Roster},
+    packet::{Draft, Note, Pool},
+    record::{Record, Stamp, Word},
+    roster::Roster,
     spread::Spread,
-    state::Line,
     swim::{Alarm, Effect, Swim},
 };
-use crate::member::{Member, Profile, Role, Status};
-
-/// Most addresses that are tried at once to get in.
-const SEEDS_MAX: usize = 64;
-
-/// Most servers that a newcomer is told about at once: two packets full.
-const SERVERS_TOLD_MAX: usize = 12;
-
-/// Most members learned from one full state that are sent on by gossip. More than that is a
-/// join, and the others pull the same state themselves.
-const LEARNED_SENT_ON_MAX: usize = 16;
+use crate::member::{Member, Profile, Status};
 
 /// What happens to an engine.
 #[derive(Debug, Clone)]
@@ -74,7 +64,8 @@ pub enum Input {
     },
     /// A scheduled time has come.
     Timer(Timer),
-    /// These addresses are to be asked to be let in, until one of them answers.
+    /// These addresses are to be asked to be let in: each second, until they answer; or a few
+    /// times, when somebody else does.
     Join(Vec<SocketAddr>),
     /// The full state of another member arrived, see [`Engine::export`].
     Sync(Bytes),
@@ -211,8 +202,8 @@ pub struct Engine {
     /// Whether a [`Cause::Spread`] is under way.
     spreading: bool,
     rng: SmallRng,
-    /// Addresses to be let in by, until one answers.
-    seeds: BTreeSet<SocketAddr>,
+    /// Addresses to be let in by, with how often they are still tried once somebody else answered.
+    seeds: BTreeMap<SocketAddr, u8>,
     pulls: Pulls,
     next_knock: Duration,
     next_reap: Duration,
@@ -241,7 +232,7 @@ impl Engine {
             spread: Spread::default(),
             spreading: false,
             rng,
-            seeds: BTreeSet::new(),
+            seeds: BTreeMap::new(),
             pulls: Pulls::default(),
             next_knock: Duration::ZERO,
             next_reap: Duration::ZERO,
@@ -309,103 +300,6 @@ impl Engine {
         }
     }
 
-    fn packet(&mut self, from: SocketAddr, data: &[u8], out: &mut Vec<Output>) {
-        let Ok(packet) = Packet::decode(data) else {
-            self.nonsense += 1;
-            return;
-        };
-        if packet.pool != self.pool {
-            return self.foreign(from, &packet, out);
-        }
-        if !packet.swim.is_empty() {
-            let reached = matches!(packet.note, Note::Hello(_));
-            if self.swim.handle(packet.swim, reached).is_err() {
-                self.nonsense += 1;
-            }
-        }
-        self.drain(Note::Plain, out);
-        for record in &packet.records {
-            self.read(record, out);
-        }
-        match packet.note {
-            Note::Plain => {}
-            Note::Hello(reached) => self.welcome(from, reached, out),
-            Note::Welcome(reached) => self.answered(reached, out),
-            Note::Who => self.send_records(from, Note::Plain, [self.roster.me().record()], out),
-        }
-    }
-
-    /// Takes a packet of another pool: says who was refused, and tells a newcomer why.
-    fn foreign(&mut self, from: SocketAddr, packet: &Packet<'_>, out: &mut Vec<Output>) {
-        self.nonsense += 1;
-        for record in packet.records.iter().filter_map(|bytes| Record::decode(bytes)) {
-            self.refuse(record.profile, Refusal::ForeignDatacenter, out);
-        }
-        if matches!(packet.note, Note::Hello(_)) {
-            self.send_records(from, Note::Plain, [self.roster.me().record()], out);
-        }
-    }
-
-    /// Reads an encoded record, unless its beginning says that it is no news.
-    fn read(&mut self, bytes: &[u8], out: &mut Vec<Output>) {
-        if RecordHead::decode(bytes).is_some_and(|head| self.roster.knows(&head)) {
-            return;
-        }
-        match Record::decode(bytes) {
-            Some(record) => {
-                if let Some(key) = self.accept(record, out) {
-                    self.tell(&key, out);
-                }
-            }
-            None => self.nonsense += 1,
-        }
-    }
-
-    /// Takes a record; returns its name if it was news.
-    fn accept(&mut self, record: Record, out: &mut Vec<Output>) -> Option<String> {
-        let Record { stamp, ref profile } = record;
-        let addr = profile.addr;
-        let key = self.config.scope.key(profile);
-        match self.roster.accept(record.clone()) {
-            Accepted::Stale => None,
-            Accepted::Mine(said) => {
-                self.refute(said, out);
-                None
-            }
-            Accepted::Refused(reason) => {
-                self.refuse(record.profile, reason, out);
-                None
-            }
-            Accepted::News(keys) => {
-                self.believe(addr, stamp, out);
-                for touched in keys {
-                    self.judge(&touched, out);
-                }
-                Some(key)
-            }
-        }
-    }
-
-    /// Lets SWIM know what a record says of its member's life: a new start is worth a probe, and
-    /// one that said farewell is gone.
-    fn believe(&mut self, addr: SocketAddr, stamp: Stamp, out: &mut Vec<Output>) {
-        let peer = self.roster.peer(addr);
-        let later = peer.is_none_or(|peer| peer.boot < stamp.boot);
-        let current = peer.is_some_and(|peer| peer.active && peer.boot <= stamp.boot);
-        // A farewell is sent on as a record only: SWIM's word that somebody is down would overtake
-        // it, and be taken for a failure.
-        let (state, send_on) = match stamp.word {
-            Word::Stays if later => (foca::State::Alive, true),
-            Word::Left if current => (foca::State::Down, false),
-            Word::Stays | Word::Left | Word::Forced | Word::Pruned => return,
-        };
-        if addr != self.swim.me().addr {
-            // An identity always encodes, so nothing can fail.
-            let _applied = self.swim.learn([swim::standing(addr, stamp.boot, 0, state)], send_on);
-            self.drain(Note::Plain, out);
-        }
-    }
-
     /// Derives a member's status anew and tells what changed.
     fn judge(&mut self, key: &str, out: &mut Vec<Output>) {
         let Some(event) = self.roster.judge(key, self.now) else { return };
@@ -417,25 +311,6 @@ impl Engine {
         out.push(Output::Event(event));
         if let Some(profile) = newcomer {
             self.pull_if_due(&profile, out);
-        }
-    }
-
-    fn refuse(&mut self, profile: Profile, reason: Refusal, out: &mut Vec<Output>) {
-        if self.roster.refuse(profile.addr) {
-            out.push(Output::Event(Event::Refused { profile, reason }));
-        }
-    }
-
-    /// Overrules what was said of this node, by somebody else or by a former life of its own.
-    fn refute(&mut self, said: Stamp, out: &mut Vec<Output>) {
-        let mine = self.roster.me().stamp;
-        if said.boot > mine.boot {
-            // Fails only for the same identity, and this is a later one.
-            let _later = self.swim.become_later(said.boot.saturating_add(1));
-            self.rewrite(Stamp::first(self.swim.me().boot), out);
-            self.drain(Note::Plain, out);
-        } else {
-            self.rewrite(said.next(Word::Stays), out);
         }
     }
 
@@ -532,78 +407,6 @@ impl Engine {
         }
         if !draft.is_bare() {
             out.push(Output::Send { to, data: draft.finish() });
-        }
-    }
-
-    /// Tells a newcomer who this node and the servers are, and what is said of its own address.
-    fn welcome(&mut self, to: SocketAddr, reached: SocketAddr, out: &mut Vec<Output>) {
-        let me = self.roster.me().record();
-        let servers = self
-            .roster
-            .entries()
-            .filter(|(key, entry)| {
-                let profile = &entry.member.profile;
-                let answers = entry.member.is_alive() && profile.role == Role::Server;
-                // What is said of a newcomer's former life, it has to overrule.
-                (answers || profile.addr == to) && key.as_str() != self.roster.my_key()
-            })
-            .map(|(_, entry)| entry.record());
-        let records: Vec<Record> =
-            std::iter::once(me).chain(servers).take(SERVERS_TOLD_MAX).collect();
-        self.send_records(to, Note::Welcome(reached), records, out);
-    }
-
-    /// Notes that an address that was asked for answered.
-    fn answered(&mut self, reached: SocketAddr, out: &mut Vec<Output>) {
-        if self.seeds.remove(&reached) {
-            out.push(Output::Event(Event::Answered(reached)));
-        }
-    }
-
-    /// Merges the full state of another member.
-    fn sync(&mut self, state: &[u8], out: &mut Vec<Output>) {
-        let Ok(lines) = state::decode(state) else {
-            self.nonsense += 1;
-            return;
-        };
-        self.pulls.arrived();
-        // Farewells first, so that nobody who left is held for failed in between.
-        let (staying, gone): (Vec<_>, Vec<_>) =
-            lines.into_iter().partition(|line| line.record.stamp.word == Word::Stays);
-        let me = self.swim.me();
-        let known = self.swim.standings();
-        let news: Vec<_> = staying
-            .iter()
-            .chain(&gone)
-            .filter_map(|line| line.life.as_ref()?.standing(line.record.profile.addr))
-            .filter(|standing| standing.id().addr != me.addr)
-            .filter(|standing| known.get(&standing.id().addr) != Some(standing))
-            .collect();
-        let send_on = news.len() <= LEARNED_SENT_ON_MAX;
-        for line in gone {
-            self.merge(line, send_on, out);
-        }
-        // An identity always encodes, so nothing can fail.
-        let _applied = self.swim.learn(news, send_on);
-        self.drain(Note::Plain, out);
-        for line in staying {
-            self.merge(line, send_on, out);
-        }
-    }
-
-    /// Takes one line of another member's full state.
-    fn merge(&mut self, line: Line, send_on: bool, out: &mut Vec<Output>) {
-        let silent = line.silent_secs.map(Duration::from_secs);
-        if silent.is_some_and(|silent| silent >= self.config.reap_after) {
-            return;
-        }
-        let key = self.config.scope.key(&line.record.profile);
-        if self.accept(line.record, out).is_some() && send_on {
-            self.tell(&key, out);
-        }
-        if let Some(silent) = silent {
-            let reap_at = self.now + self.config.reap_after.saturating_sub(silent);
-            self.roster.reap_no_later(&key, reap_at);
         }
     }
 

@@ -8,7 +8,7 @@ use rand::{
 };
 
 use super::{
-    Cause, Engine, Event, Output, Phase, SEEDS_MAX,
+    Cause, Engine, Event, Output, Phase,
     identity::Identity,
     packet::{Draft, Note},
     record::{Record, Word},
@@ -18,6 +18,12 @@ use crate::member::{Profile, Status};
 
 /// How often duties are looked after: the announcement's retry, as memberlist's users expect it.
 const DUTIES_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Most addresses that are tried at once to get in.
+const SEEDS_MAX: usize = 64;
+
+/// How often an address is tried that doesn't answer, when somebody else does.
+const SEED_TRIES: u8 = 10;
 
 /// How often silent members are looked through for those to forget.
 const REAP_INTERVAL: Duration = Duration::from_secs(60);
@@ -71,17 +77,24 @@ impl Engine {
     }
 
     pub(super) fn join(&mut self, addrs: Vec<SocketAddr>, out: &mut Vec<Output>) {
-        let me = self.swim.me().addr;
-        for addr in addrs {
-            if addr != me && self.seeds.len() < SEEDS_MAX {
-                self.seeds.insert(addr);
-            }
+        if self.seeds.len() + addrs.len() > SEEDS_MAX {
+            // Those that didn't answer so far make way for the latest wish.
+            self.seeds.clear();
         }
+        let me = self.swim.me().addr;
+        let seeds = addrs.into_iter().filter(|addr| *addr != me).take(SEEDS_MAX);
+        self.seeds.extend(seeds.map(|addr| (addr, SEED_TRIES)));
         self.knock_at_seeds(out);
     }
 
     fn knock_at_seeds(&mut self, out: &mut Vec<Output>) {
-        for addr in self.seeds.clone() {
+        if !self.swim.is_alone() {
+            self.seeds.retain(|_, tries| {
+                *tries -= 1;
+                *tries > 0
+            });
+        }
+        for addr in self.seeds.keys().copied().collect::<Vec<_>>() {
             self.knock(addr, out);
         }
     }
@@ -157,11 +170,14 @@ impl Engine {
             return;
         }
         self.next_reap = self.now + REAP_INTERVAL;
-        let (members, identities) = self.roster.reap(self.now);
-        for identity in identities {
-            self.swim.forget(identity);
-        }
+        let members = self.roster.reap(self.now);
         out.extend(members.into_iter().map(|member| Output::Event(Event::Reaped(member))));
+        // Addresses that fell silent before anybody said whose they are go with them.
+        for standing in self.swim.standings().into_values() {
+            if standing.state() == foca::State::Down && self.roster.disown(standing.id().addr) {
+                self.swim.forget(*standing.id());
+            }
+        }
     }
 
     /// Asks for a [`Cause::Spread`] unless one is under way.

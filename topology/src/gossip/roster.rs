@@ -74,6 +74,17 @@ impl Entry {
         self.told != Told::Nothing
     }
 
+    /// Takes a newer record.
+    fn write(&mut self, record: &Record) {
+        if let Told::All(status) = self.told
+            && self.member.profile != record.profile
+        {
+            self.told = Told::Outdated(status);
+        }
+        self.member.profile.clone_from(&record.profile);
+        self.stamp = record.stamp;
+    }
+
     /// Returns the event that tells others what they don't know of it yet.
     fn tell(&mut self) -> Option<Event> {
         let status = self.member.status;
@@ -108,11 +119,16 @@ pub(crate) enum Accepted {
     /// It is no news.
     Stale,
     /// It is about this node, and newer than what this node wrote: to be refuted.
-    Mine(Stamp),
+    Mine,
     /// Its member is not let in.
     Refused(Refusal),
-    /// It was taken; these names are to be judged.
-    News(Vec<String>),
+    /// It was taken. Both names are to be judged.
+    News {
+        /// Whose record it is.
+        key: String,
+        /// Who had the address before.
+        displaced: Option<String>,
+    },
 }
 
 /// The members of a pool, as one of them knows them.
@@ -234,37 +250,58 @@ impl Roster {
     }
 
     /// Takes a record, unless it is old or its member is not let in.
-    pub(crate) fn accept(&mut self, record: Record) -> Accepted {
-        if let Some(refusal) = self.refusal(&record) {
+    pub(crate) fn accept(&mut self, record: &Record) -> Accepted {
+        if let Some(refusal) = self.refusal(record) {
             return Accepted::Refused(refusal);
         }
         let key = self.scope.key(&record.profile);
-        let addr = record.profile.addr;
-        let is_mine = key == self.me;
-        if let Some(known) = self.entries.get(&key) {
-            let same_node = known.member.profile.id == record.profile.id;
-            if same_node && record.stamp <= known.stamp {
-                return Accepted::Stale;
+        let verdict = match self.entries.get(&key) {
+            Some(known) if known.member.profile.id == record.profile.id => {
+                self.compare(&key, known, record)
             }
-            if same_node && is_mine {
-                return Accepted::Mine(record.stamp);
-            }
-            if !same_node {
-                let rival_answers = addr != known.member.profile.addr
-                    && self.peer(addr).is_some_and(|peer| peer.active);
-                let holder_answers = matches!(known.member.status, Status::Alive | Status::Leaving);
-                match (holder_answers, rival_answers) {
-                    (true, true) => return Accepted::Refused(Refusal::NameTaken),
-                    (true, false) => return Accepted::Stale,
-                    (false, true) => {}
-                    (false, false) if record.claim(&known.record()).is_gt() => {}
-                    (false, false) => return Accepted::Stale,
-                }
-            }
-        } else if self.entries.len() >= MEMBERS_MAX {
-            return Accepted::Refused(Refusal::PoolFull);
+            Some(known) => self.contest(known, record),
+            None if self.entries.len() >= MEMBERS_MAX => Some(Accepted::Refused(Refusal::PoolFull)),
+            None => None,
+        };
+        if verdict == Some(Accepted::Stale) {
+            // Whoever answers there has nothing newer to say: don't ask again and again.
+            self.unknown.remove(&record.profile.addr);
         }
-        Accepted::News(self.put(key, record))
+        verdict.unwrap_or_else(|| {
+            let displaced = self.put(&key, record);
+            Accepted::News { key, displaced }
+        })
+    }
+
+    /// Weighs a record against the known one of the same node; nothing when it is to be taken.
+    fn compare(&self, key: &str, known: &Entry, record: &Record) -> Option<Accepted> {
+        match key == self.me {
+            _ if record.stamp <= known.stamp => Some(Accepted::Stale),
+            // A copy of this node's data directory runs elsewhere: no use in outbidding it.
+            true if self.is_rival(known, record) => Some(Accepted::Refused(Refusal::NameTaken)),
+            true => Some(Accepted::Mine),
+            false => None,
+        }
+    }
+
+    /// Weighs a record against the known one of another node of that name.
+    fn contest(&self, known: &Entry, record: &Record) -> Option<Accepted> {
+        let holder_answers = matches!(known.member.status, Status::Alive | Status::Leaving);
+        match (holder_answers, self.is_rival(known, record)) {
+            (true, true) => Some(Accepted::Refused(Refusal::NameTaken)),
+            (true, false) => Some(Accepted::Stale),
+            (false, true) => None,
+            (false, false) => {
+                let later = record.claim(&known.record()).is_gt();
+                (!later).then_some(Accepted::Stale)
+            }
+        }
+    }
+
+    /// Tells whether the member of a record answers, at another address than the known one.
+    fn is_rival(&self, known: &Entry, record: &Record) -> bool {
+        let addr = record.profile.addr;
+        addr != known.member.profile.addr && self.peer(addr).is_some_and(|peer| peer.active)
     }
 
     /// Says why a member is not let in, as far as its record alone tells.
@@ -278,47 +315,37 @@ impl Roster {
         }
     }
 
-    /// Stores a record and returns the names that are to be judged.
-    fn put(&mut self, key: String, record: Record) -> Vec<String> {
-        let addr = record.profile.addr;
-        let boot = record.stamp.boot;
-        let mut touched = vec![key.clone()];
-        match self.entries.get_mut(&key) {
+    /// Stores a record and returns whom it displaced from its address.
+    fn put(&mut self, key: &str, record: &Record) -> Option<String> {
+        let Record { stamp, ref profile } = *record;
+        match self.entries.get_mut(key) {
             Some(entry) => {
-                let old = entry.member.profile.addr;
-                if let Told::All(status) = entry.told
-                    && entry.member.profile != record.profile
+                let former = entry.member.profile.addr;
+                entry.write(record);
+                if former != profile.addr
+                    && self.owners.get(&former).is_some_and(|owner| owner == key)
                 {
-                    entry.told = Told::Outdated(status);
-                }
-                entry.member.profile = record.profile;
-                entry.stamp = record.stamp;
-                if old != addr && self.owners.get(&old) == Some(&key) {
-                    self.owners.remove(&old);
+                    self.owners.remove(&former);
                 }
             }
             None => {
                 // Judged before anybody is told of it.
-                let member = Member { profile: record.profile, status: Status::Left };
-                let told = Told::Nothing;
-                self.entries.insert(
-                    key.clone(),
-                    Entry { member, stamp: record.stamp, reap_at: None, told },
-                );
+                let member = Member { profile: profile.clone(), status: Status::Left };
+                let entry = Entry { member, stamp, reap_at: None, told: Told::Nothing };
+                self.entries.insert(key.to_owned(), entry);
             }
         }
-        let owner = self.owners.get(&addr);
-        let is_later = |owner: &String| {
-            *owner == key
-                || (*owner != self.me
-                    && self.entries.get(owner).is_none_or(|entry| entry.stamp.boot <= boot))
+        let owner = self.owners.get(&profile.addr);
+        let yields = |owner: &String| {
+            *owner != self.me
+                && self.entries.get(owner).is_none_or(|entry| entry.stamp.boot <= stamp.boot)
         };
-        if owner.is_none_or(is_later) {
-            self.unknown.remove(&addr);
-            let former = self.owners.insert(addr, key.clone());
-            touched.extend(former.filter(|former| *former != key));
+        if owner.is_none_or(yields) {
+            self.unknown.remove(&profile.addr);
+            let former = self.owners.insert(profile.addr, key.to_owned());
+            return former.filter(|former| former != key);
         }
-        touched
+        None
     }
 
     /// Remembers that an address was refused; true the first time.
@@ -408,28 +435,21 @@ impl Roster {
         true
     }
 
-    /// Forgets the members whose time has come; returns what was shown of them and where they were.
-    pub(crate) fn reap(&mut self, now: Duration) -> (Vec<Member>, Vec<Identity>) {
-        let due: Vec<String> = self
-            .entries
-            .iter()
-            .filter(|(_, entry)| entry.reap_at.is_some_and(|at| at <= now))
-            .map(|(key, _)| key.clone())
-            .collect();
-        let (mut members, mut identities) = (Vec::new(), Vec::new());
-        for key in due {
-            let Some(entry) = self.entries.remove(&key) else { continue };
-            let addr = entry.member.profile.addr;
-            if self.owners.get(&addr) == Some(&key) {
-                self.owners.remove(&addr);
-                identities.extend(
-                    self.peers.remove(&addr).map(|peer| Identity { addr, boot: peer.boot }),
-                );
-            }
-            if entry.is_shown() {
-                members.push(entry.member);
-            }
+    /// Forgets the members whose time has come, and returns what was shown of them.
+    pub(crate) fn reap(&mut self, now: Duration) -> Vec<Member> {
+        let is_due = |entry: &Entry| entry.reap_at.is_some_and(|at| at <= now);
+        let due: Vec<Entry> =
+            self.entries.extract_if(.., |_, entry| is_due(entry)).map(|(_, entry)| entry).collect();
+        self.owners.retain(|_, owner| self.entries.contains_key(owner));
+        due.into_iter().filter(Entry::is_shown).map(|entry| entry.member).collect()
+    }
+
+    /// Tells whether an address belongs to nobody, and forgets what SWIM held it for if so.
+    pub(crate) fn disown(&mut self, addr: SocketAddr) -> bool {
+        let nobodys = !self.owners.contains_key(&addr);
+        if nobodys {
+            self.peers.remove(&addr);
         }
-        (members, identities)
+        nobodys
     }
 }

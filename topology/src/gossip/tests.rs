@@ -211,16 +211,43 @@ fn a_node_reached_by_another_address_of_its_own_answers() {
 }
 
 #[test]
-fn an_address_that_was_asked_for_is_reported_when_it_answers() {
+fn an_address_that_never_answers_is_given_up_when_another_does() {
     let mut net = Network::lan(3, 2, 0);
-    net.run(secs(0.1));
-    assert!(
-        net.events.contains(&(net.events[0].0, addr(1), Event::Answered(addr(0)))) || {
-            net.events
-                .iter()
-                .any(|(_, at, event)| *at == addr(1) && *event == Event::Answered(addr(0)))
-        }
-    );
+    settle(&mut net, 3.0);
+    net.input(addr(1), Input::Join(vec![addr(0), addr(99)]));
+    net.run(secs(30.0));
+    assert!(net.engine(addr(1)).seeds.is_empty());
+    let answers = |event: &Event| matches!(event, Event::Answered(_));
+    let answered = net.events.iter().filter(|(_, at, event)| *at == addr(1) && answers(event));
+    assert_eq!(answered.count(), 2, "{}", net.transcript(addr(1)));
+}
+
+#[test]
+fn a_copy_of_a_node_elsewhere_does_not_outbid_it_for_ever() {
+    let mut net = Network::lan(1, 3, 1);
+    settle(&mut net, 10.0);
+    let mut copy = profile("c0", "dc1", 3);
+    copy.addr = addr(77);
+    net.boot(copy);
+    net.input(addr(77), Input::Join(vec![addr(0)]));
+    net.run(secs(10.0));
+    let before = net.packets;
+    net.run(secs(10.0));
+    assert!(net.packets - before < 500, "{} packets in 10 s", net.packets - before);
+}
+
+#[test]
+fn addresses_that_nobody_owned_are_forgotten_when_silent() {
+    let mut net = Network::lan(1, 3, 1);
+    settle(&mut net, 10.0);
+    net.kill(addr(3));
+    net.run(secs(1.0));
+    let mut moved = profile("c0", "dc1", 3);
+    moved.addr = addr(77);
+    net.boot(moved);
+    net.input(addr(77), Input::Join(vec![addr(0)]));
+    net.run(secs(150.0));
+    assert!(net.engines().all(|(_, engine)| engine.swim.standing(addr(3)).is_none()));
 }
 
 #[test]

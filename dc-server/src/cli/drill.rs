@@ -10,6 +10,7 @@ use topology::{Datacenter, plan::Plan};
 
 use crate::{
     cli::{
+        Command,
         flags::{self, Flag, Line},
         run::{self, Interrupt},
     },
@@ -49,6 +50,13 @@ enum Format {
     Pretty,
     Json,
 }
+
+/// The command.
+pub(super) const COMMAND: Command = Command::program(
+    "drill",
+    "Breaks a topology on purpose and judges what happens",
+    |words, itself| Box::pin(async move { run(&words, itself).await }),
+);
 
 /// Runs the command; `itself` is the running program.
 pub async fn run(words: &[String], itself: PathBuf) -> anyhow::Result<ExitCode> {

@@ -7,7 +7,7 @@ use topology::plan::Plan;
 
 use crate::{
     cli::{
-        flags,
+        Command, flags,
         run::{self, Interrupt},
     },
     http_client::HttpClient,
@@ -38,6 +38,12 @@ Subcommands:
 
 Options:
 ";
+
+/// The command.
+pub(super) const COMMAND: Command =
+    Command::program("topology", "Runs a plan of datacenters on this machine", |words, itself| {
+        Box::pin(async move { run(&words, itself).await })
+    });
 
 /// Runs the command; `itself` is the running program.
 pub async fn run(words: &[String], itself: PathBuf) -> anyhow::Result<ExitCode> {

@@ -142,7 +142,7 @@ fn from_nanos(nanos: u128) -> Duration {
 /// Writes `nanos / unit` without trailing zeros.
 fn decimal(nanos: u128, unit: u128) -> String {
     let whole = nanos / unit;
-    if nanos % unit == 0 {
+    if nanos.is_multiple_of(unit) {
         return whole.to_string();
     }
     let digits = unit.ilog10() as usize;

@@ -157,7 +157,7 @@ mod tests {
         let path = directory.path().join("consul.conf");
         for (body, format) in [(" {\"a\": 1}", Format::Json), ("a = 1", Format::Hcl)] {
             fs::write(&path, body).unwrap();
-            assert_eq!(read(&[path.clone()], None).unwrap()[0].format, format);
+            assert_eq!(read(std::slice::from_ref(&path), None).unwrap()[0].format, format);
         }
         assert_eq!(read(&[path], Some(Format::Json)).unwrap()[0].format, Format::Json);
     }

@@ -1,0 +1,392 @@
+//! How commands reach an agent: its address, tokens and TLS from flags and the environment.
+//!
+//! Variables are Consul's: `CONSUL_HTTP_ADDR`, `CONSUL_HTTP_TOKEN`, `CONSUL_HTTP_TOKEN_FILE`,
+//! `CONSUL_HTTP_AUTH`, `CONSUL_HTTP_SSL`. An address is `host:port`, `http://host:port` or
+//! `unix:///path`. One connection serves all requests of a command; each has a deadline.
+//! Errors read as those of Consul's Go client, which scripts know.
+
+use std::{collections::BTreeMap, io, path::PathBuf, time::Duration};
+
+use anyhow::{Context, anyhow, bail};
+use base64::{Engine, engine::general_purpose::STANDARD};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::{HeaderMap, Method, Request, StatusCode, client::conn::http1, header};
+use hyper_util::rt::TokioIo;
+use serde::de::DeserializeOwned;
+use tokio::net::{TcpStream, UnixStream};
+
+use super::{
+    Api,
+    flags::{Flag, Line},
+};
+
+/// Longest wait for an answer: that of the longest blocking query.
+const ANSWER_WITHIN: Duration = Duration::from_secs(600);
+/// Longest wait for a connection.
+const CONNECT_WITHIN: Duration = Duration::from_secs(30);
+/// Largest answer that is read: all the keys of a large store, exported.
+const ANSWER_LEN_MAX: usize = 1 << 30;
+/// Where an agent is, unless said otherwise.
+const DEFAULT_ADDR: &str = "127.0.0.1:8500";
+
+const AGENT_FLAGS: &[Flag] = &[
+    Flag::value(
+        "http-addr",
+        "address",
+        "Address of the agent: host:port, http://host:port or unix:///path. CONSUL_HTTP_ADDR does the same. The default is http://127.0.0.1:8500.",
+    ),
+    Flag::value("token", "value", "Token to send. CONSUL_HTTP_TOKEN does the same."),
+    Flag::value(
+        "token-file",
+        "path",
+        "File with the token to send. CONSUL_HTTP_TOKEN_FILE does the same.",
+    ),
+    Flag::value("ca-file", "path", "CA file for https://. CONSUL_CACERT does the same."),
+    Flag::value(
+        "ca-path",
+        "path",
+        "Directory of CA files for https://. CONSUL_CAPATH does the same.",
+    ),
+    Flag::value(
+        "client-cert",
+        "path",
+        "Client certificate for https://. CONSUL_CLIENT_CERT does the same.",
+    ),
+    Flag::value(
+        "client-key",
+        "path",
+        "Key of the client certificate. CONSUL_CLIENT_KEY does the same.",
+    ),
+    Flag::value(
+        "tls-server-name",
+        "name",
+        "Name to expect in the agent's certificate. CONSUL_TLS_SERVER_NAME does the same.",
+    ),
+];
+
+const DATACENTER_FLAGS: &[Flag] = &[
+    Flag::value("datacenter", "name", "Datacenter to ask. The default is the agent's own."),
+    Flag::bool(
+        "stale",
+        "Let any server answer, not only the leader: faster, but maybe out of date.",
+    ),
+    Flag::value(
+        "namespace",
+        "name",
+        "Accepted and ignored: namespaces belong to Consul Enterprise.",
+    ),
+    Flag::value(
+        "partition",
+        "name",
+        "Accepted and ignored: partitions belong to Consul Enterprise.",
+    ),
+];
+
+/// Returns the flags that commands of a kind share.
+pub fn flags(api: Api) -> Vec<Flag> {
+    match api {
+        Api::None => Vec::new(),
+        Api::Agent => AGENT_FLAGS.to_vec(),
+        Api::Datacenter => [AGENT_FLAGS, DATACENTER_FLAGS].concat(),
+    }
+}
+
+/// Where an agent listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Target {
+    Tcp(String),
+    Unix(PathBuf),
+}
+
+/// A client of one agent, for commands that do one thing after the other.
+pub struct Client {
+    runtime: tokio::runtime::Runtime,
+    target: Target,
+    headers: HeaderMap,
+    query: Vec<(&'static str, String)>,
+    sender: Option<http1::SendRequest<Full<Bytes>>>,
+}
+
+/// What an agent answered.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// Status.
+    pub status: StatusCode,
+    /// Headers.
+    pub headers: HeaderMap,
+    /// Body.
+    pub body: Bytes,
+}
+
+impl Answer {
+    /// Returns the body of an answer that is no error.
+    pub fn ok(self) -> anyhow::Result<Bytes> {
+        if self.status.is_success() {
+            return Ok(self.body);
+        }
+        let text = String::from_utf8_lossy(&self.body);
+        bail!("Unexpected response code: {} ({})", self.status.as_u16(), text.trim_end())
+    }
+
+    /// Reads the body of an answer that is no error as JSON.
+    pub fn json<T: DeserializeOwned>(self) -> anyhow::Result<T> {
+        serde_json::from_slice(&self.ok()?).context("the agent's answer is not what was asked for")
+    }
+}
+
+impl Client {
+    /// Makes a client from a command's flags and the environment; connects at the first request.
+    pub fn new(line: &Line, env: &BTreeMap<String, String>) -> anyhow::Result<Self> {
+        let setting = |flag: &str, variable: &str| {
+            let given = line.value(flag).or_else(|| env.get(variable).map(String::as_str));
+            given.filter(|text| !text.is_empty())
+        };
+        let target = target(setting("http-addr", "CONSUL_HTTP_ADDR").unwrap_or(DEFAULT_ADDR))?;
+        if env
+            .get("CONSUL_HTTP_SSL")
+            .is_some_and(|ssl| matches!(ssl.as_str(), "1" | "true" | "TRUE"))
+        {
+            bail!("{NO_HTTPS}");
+        }
+        let mut headers = HeaderMap::new();
+        let host = match &target {
+            Target::Tcp(addr) => addr.as_str(),
+            Target::Unix(_) => "localhost",
+        };
+        headers
+            .insert(header::HOST, host.parse().with_context(|| format!("bad address {host:?}"))?);
+        if let Some(token) = token(setting)? {
+            let value = token.parse().context("the token holds a character that no header can")?;
+            headers.insert("x-consul-token", value);
+        }
+        if let Some(auth) = setting("", "CONSUL_HTTP_AUTH") {
+            headers
+                .insert(header::AUTHORIZATION, format!("Basic {}", STANDARD.encode(auth)).parse()?);
+        }
+        let mut query = Vec::new();
+        if let Some(dc) = line.value("datacenter").filter(|dc| !dc.is_empty()) {
+            query.push(("dc", dc.to_owned()));
+        }
+        if line.is_set("stale") {
+            query.push(("stale", String::new()));
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        Ok(Self { runtime, target, headers, query, sender: None })
+    }
+
+    /// Asks for a path; `query` is added to what the flags say.
+    pub fn get(&mut self, path: &str, query: &[(&str, &str)]) -> anyhow::Result<Answer> {
+        self.send(Method::GET, path, query, Bytes::new())
+    }
+
+    /// Puts a body to a path.
+    pub fn put(
+        &mut self,
+        path: &str,
+        query: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> anyhow::Result<Answer> {
+        self.send(Method::PUT, path, query, body.into())
+    }
+
+    /// Deletes what a path names.
+    pub fn delete(&mut self, path: &str, query: &[(&str, &str)]) -> anyhow::Result<Answer> {
+        self.send(Method::DELETE, path, query, Bytes::new())
+    }
+
+    fn send(
+        &mut self,
+        method: Method,
+        path: &str,
+        query: &[(&str, &str)],
+        body: Bytes,
+    ) -> anyhow::Result<Answer> {
+        let own = self.query.iter().map(|(name, value)| (*name, value.as_str()));
+        let pairs: Vec<String> = own.chain(query.iter().copied()).map(pair).collect();
+        let mut uri = escaped(path);
+        if !pairs.is_empty() {
+            uri = format!("{uri}?{}", pairs.join("&"));
+        }
+        let mut request = Request::builder().method(&method).uri(&uri).body(Full::new(body))?;
+        *request.headers_mut() = self.headers.clone();
+        let base = match &self.target {
+            Target::Tcp(addr) => format!("http://{addr}"),
+            Target::Unix(path) => format!("unix://{}", path.display()),
+        };
+        let Self { runtime, target, sender, .. } = self;
+        let exchange = async {
+            tokio::time::timeout(ANSWER_WITHIN, exchange(target, sender, request))
+                .await
+                .unwrap_or_else(|_| Err(anyhow!("no answer within {ANSWER_WITHIN:?}")))
+        };
+        let title = title(&method);
+        runtime.block_on(exchange).map_err(|error| anyhow!("{title} \"{base}{uri}\": {error:#}"))
+    }
+}
+
+const NO_HTTPS: &str = "the command line does not speak https:// yet: use http:// or unix://";
+
+fn target(text: &str) -> anyhow::Result<Target> {
+    if text.starts_with("https://") {
+        bail!("{NO_HTTPS}");
+    }
+    if let Some(path) = text.strip_prefix("unix://") {
+        return Ok(Target::Unix(path.into()));
+    }
+    let addr = text.strip_prefix("http://").or(text.strip_prefix("tcp://")).unwrap_or(text);
+    let addr = addr.trim_end_matches('/');
+    if addr.is_empty() || addr.contains('/') {
+        bail!("bad address {text:?}: expected host:port, http://host:port or unix:///path");
+    }
+    let has_port = addr.rsplit_once(':').is_some_and(|(host, port)| {
+        !host.is_empty()
+            && port.parse::<u16>().is_ok()
+            && (!host.contains(':') || host.ends_with(']'))
+    });
+    // A URL's port may be left out; Go's client then takes 80.
+    Ok(Target::Tcp(if has_port { addr.to_owned() } else { format!("{addr}:80") }))
+}
+
+/// Finds the token; a file counts more than a value, as in Consul.
+fn token<'a>(setting: impl Fn(&str, &str) -> Option<&'a str>) -> anyhow::Result<Option<String>> {
+    if let Some(path) = setting("token-file", "CONSUL_HTTP_TOKEN_FILE") {
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("Error loading token file {path}"))?;
+        return Ok(Some(text.trim().to_owned()).filter(|token| !token.is_empty()));
+    }
+    Ok(setting("token", "CONSUL_HTTP_TOKEN").map(str::to_owned))
+}
+
+async fn exchange(
+    target: &Target,
+    sender: &mut Option<http1::SendRequest<Full<Bytes>>>,
+    request: Request<Full<Bytes>>,
+) -> anyhow::Result<Answer> {
+    let mut open = match sender.take().filter(|sender| !sender.is_closed()) {
+        Some(open) => open,
+        None => tokio::time::timeout(CONNECT_WITHIN, connect(target))
+            .await
+            .unwrap_or_else(|_| Err(anyhow!("no connection within {CONNECT_WITHIN:?}")))?,
+    };
+    open.ready().await?;
+    let answer = open.send_request(request).await?;
+    let (head, body) = answer.into_parts();
+    let body = Limited::new(body, ANSWER_LEN_MAX)
+        .collect()
+        .await
+        .map_err(|error| anyhow!("the answer broke off: {error}"))?;
+    *sender = Some(open);
+    Ok(Answer { status: head.status, headers: head.headers, body: body.to_bytes() })
+}
+
+async fn connect(target: &Target) -> anyhow::Result<http1::SendRequest<Full<Bytes>>> {
+    match target {
+        Target::Tcp(addr) => {
+            let stream = TcpStream::connect(addr)
+                .await
+                .map_err(|error| anyhow!("dial tcp {addr}: connect: {}", plain(&error)))?;
+            stream.set_nodelay(true)?;
+            handshake(stream).await
+        }
+        Target::Unix(path) => {
+            let stream = UnixStream::connect(path).await.map_err(|error| {
+                anyhow!("dial unix {}: connect: {}", path.display(), plain(&error))
+            })?;
+            handshake(stream).await
+        }
+    }
+}
+
+async fn handshake<S>(stream: S) -> anyhow::Result<http1::SendRequest<Full<Bytes>>>
+where
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+{
+    let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    tokio::spawn(async move {
+        // What breaks a connection is reported by the request that it carried.
+        let _ = connection.await;
+    });
+    Ok(sender)
+}
+
+/// Writes what the system said as Go does: in lower case, without its number.
+pub fn plain(error: &io::Error) -> String {
+    let text = error.to_string();
+    let text = text.split(" (os error").next().unwrap_or_default();
+    let mut chars = text.chars();
+    chars.next().map_or(String::new(), |first| first.to_lowercase().chain(chars).collect())
+}
+
+fn title(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "Get",
+        Method::PUT => "Put",
+        _ => "Delete",
+    }
+}
+
+fn pair((name, value): (&str, &str)) -> String {
+    match value {
+        "" => name.to_owned(),
+        value => format!("{name}={}", escaped(value).replace('/', "%2F")),
+    }
+}
+
+/// Escapes what can't stand in a path; slashes stay.
+fn escaped(path: &str) -> String {
+    let mut text = String::with_capacity(path.len());
+    for byte in path.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' | b':' => {
+                text.push(byte as char);
+            }
+            byte => text.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_come_in_four_forms() {
+        let tcp = |text: &str| Target::Tcp(text.to_owned());
+        for (text, expected) in [
+            ("127.0.0.1:8500", tcp("127.0.0.1:8500")),
+            ("http://agent:1/", tcp("agent:1")),
+            ("http://agent", tcp("agent:80")),
+            ("[::1]:8500", tcp("[::1]:8500")),
+            ("http://[::1]", tcp("[::1]:80")),
+            ("unix:///run/a.sock", Target::Unix("/run/a.sock".into())),
+        ] {
+            assert_eq!(target(text).unwrap(), expected, "{text}");
+        }
+        assert!(target("https://a:1").is_err());
+        assert!(target("http://a:1/path").is_err());
+        assert!(target("").is_err());
+    }
+
+    #[test]
+    fn a_token_file_counts_more_than_a_token() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "from-file\n").unwrap();
+        let path = file.path().to_str().unwrap();
+        let both = |flag: &str, _: &str| match flag {
+            "token-file" => Some(path),
+            _ => Some("from-flag"),
+        };
+        assert_eq!(token(both).unwrap().as_deref(), Some("from-file"));
+        let one = |flag: &str, _: &str| (flag == "token").then_some("from-flag");
+        assert_eq!(token(one).unwrap().as_deref(), Some("from-flag"));
+    }
+
+    #[test]
+    fn keys_are_escaped_and_slashes_stay() {
+        assert_eq!(escaped("/v1/kv/a b/ü?%"), "/v1/kv/a%20b/%C3%BC%3F%25");
+        assert_eq!(pair(("separator", "/")), "separator=%2F");
+        assert_eq!(pair(("keys", "")), "keys");
+    }
+}

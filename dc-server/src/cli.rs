@@ -385,7 +385,7 @@ fn help_of(command: &Command, program: &str) -> String {
     let mut text = format!("{}\n", usage.trim_end());
     for line in command.help.lines() {
         let line = line.replace('%', program);
-        text.push_str(&format!("\n  {line}").trim_end_matches(' ').to_owned());
+        text.push_str(format!("\n  {line}").trim_end_matches(' '));
     }
     let api = client::flags(command.api);
     if !api.is_empty() {

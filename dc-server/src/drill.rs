@@ -11,6 +11,7 @@
 pub mod audit;
 pub mod bounds;
 pub mod history;
+pub mod kv;
 pub mod lose_datacenter;
 pub mod observe;
 pub mod report;

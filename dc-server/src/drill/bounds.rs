@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use serde::Serialize;
-use topology::Datacenter;
+use topology::{Datacenter, Role};
 
 use crate::drill::{
     audit::Audit,
@@ -111,7 +111,7 @@ impl<'a> While<'a> {
 }
 
 fn known_at(operation: &Operation, timeline: &Timeline) -> Option<Duration> {
-    if operation.via.is_server {
+    if operation.via.role == Role::Server {
         return timeline.verdicts.get(&operation.via.label).copied().flatten();
     }
     let suffix = format!(".{}", operation.via.dc);

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use topology::Datacenter;
+use topology::{Datacenter, Role};
 
 /// Everything that was recorded.
 #[derive(Debug, Clone)]
@@ -67,8 +67,8 @@ pub struct Entry {
     pub dc: Datacenter,
     /// Its name, as `node.dc`.
     pub label: String,
-    /// Whether it is one of the servers.
-    pub is_server: bool,
+    /// Whether it is one of the servers or asks them.
+    pub role: Role,
 }
 
 /// What a request is to do.

@@ -2,7 +2,6 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use serde::Deserialize;
 use tokio::{
     task::JoinSet,
     time::{Instant, MissedTickBehavior, interval},
@@ -12,6 +11,7 @@ use topology::Datacenter;
 use crate::{
     drill::{
         history::{Probe, Seen, Stored},
+        kv::Listed,
         workload::PREFIX,
     },
     http_client::HttpClient,
@@ -117,8 +117,7 @@ pub async fn leader_back(
     let look = async {
         loop {
             for node in layout.servers_of(dc) {
-                let answer = http.get(node.http(), "/v1/status/leader", LOOK_WITHIN).await;
-                if answer.is_ok_and(|a| a.status.is_success() && a.text().len() > 2) {
+                if ready::knows_leader(http, node).await == Some(true) {
                     return zero.elapsed();
                 }
             }
@@ -147,16 +146,6 @@ pub async fn whole(
     tokio::time::timeout(within, look).await.ok()
 }
 
-/// An entry of the KV store as it is listed.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Listed {
-    key: String,
-    value: Option<String>,
-    create_index: u64,
-    modify_index: u64,
-}
-
 /// Reads all that a drill wrote to a datacenter, confirmed by a quorum there; nothing when none
 /// of its servers answers in time.
 pub async fn stored(
@@ -183,15 +172,10 @@ pub async fn stored(
     };
     let listed = tokio::time::timeout(within, read).await.ok()??;
     let stored = listed.into_iter().map(|entry| Stored {
-        value: entry.value.and_then(decode).unwrap_or_default(),
+        value: entry.text(),
         key: entry.key,
         create_index: entry.create_index,
         modify_index: entry.modify_index,
     });
     Some(stored.collect())
-}
-
-fn decode(value: String) -> Option<String> {
-    use base64::{Engine, engine::general_purpose::STANDARD};
-    String::from_utf8(STANDARD.decode(value).ok()?).ok()
 }

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use topology::Datacenter;
+use topology::{Datacenter, Role};
 
 use crate::drill::{
     history::{Entry, History, Kind, Marks, Operation, Outcome, Probe, Seen, Stored},
@@ -30,7 +30,7 @@ pub(super) fn operation(
         _ => format!("drill/{from}-0/{start}").into(),
     };
     Operation {
-        via: Arc::new(Entry { dc: dc(from), label, is_server: true }),
+        via: Arc::new(Entry { dc: dc(from), label, role: Role::Server }),
         to: dc(to),
         kind,
         key,

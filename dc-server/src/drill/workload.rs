@@ -15,16 +15,18 @@ use std::{
     time::Duration,
 };
 
-use serde::Deserialize;
 use tokio::{
     sync::watch,
     task::JoinSet,
     time::{Instant, MissedTickBehavior, interval},
 };
-use topology::{Datacenter, Role};
+use topology::Datacenter;
 
 use crate::{
-    drill::history::{Entry, Kind, Operation, Outcome},
+    drill::{
+        history::{Entry, Kind, Operation, Outcome},
+        kv::Listed,
+    },
     http_client::{HttpClient, HttpError},
     processes::layout::Layout,
 };
@@ -126,8 +128,7 @@ fn entries(layout: &Layout, dc: &Datacenter) -> Vec<(Arc<Entry>, std::net::Socke
     layout
         .datacenter(dc)
         .map(|node| {
-            let is_server = node.role == Role::Server;
-            let entry = Entry { dc: node.dc.clone(), label: node.label(), is_server };
+            let entry = Entry { dc: node.dc.clone(), label: node.label(), role: node.role };
             (Arc::new(entry), node.http())
         })
         .collect()
@@ -146,14 +147,6 @@ struct Client {
     last_own: Option<Arc<str>>,
     tally: Arc<Tally>,
     operations: Vec<Operation>,
-}
-
-/// An entry of the KV store, as far as a client looks at it.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Pair {
-    modify_index: u64,
-    value: Option<String>,
 }
 
 impl Client {
@@ -212,7 +205,7 @@ impl Client {
         let Ok(pair) = self.read(Kind::Read, &key).await else { return };
         let (index, count) = match pair {
             None => (0, 0),
-            Some(pair) => (pair.modify_index, pair.value.and_then(decode_count).unwrap_or(0)),
+            Some(pair) => (pair.modify_index, pair.text().parse().unwrap_or(0u64)),
         };
         let condition = format!("&cas={index}");
         self.write(Kind::Increment, key, &condition, (count + 1).to_string()).await;
@@ -240,7 +233,7 @@ impl Client {
     }
 
     /// Sends a read; a key that is not there is an answer.
-    async fn read(&mut self, kind: Kind, key: &Arc<str>) -> Result<Option<Pair>, Outcome> {
+    async fn read(&mut self, kind: Kind, key: &Arc<str>) -> Result<Option<Listed>, Outcome> {
         let (via, at) = self.next_entry();
         let mode = match kind {
             Kind::ReadConsistent => "&consistent",
@@ -252,7 +245,7 @@ impl Client {
         let result = match self.http.get(at, &path, ANSWER_WITHIN).await {
             Ok(answer) if answer.status.as_u16() == 404 => Ok(None),
             Ok(answer) if answer.status.is_success() => {
-                match serde_json::from_slice::<Vec<Pair>>(&answer.body) {
+                match serde_json::from_slice::<Vec<Listed>>(&answer.body) {
                     Ok(pairs) => Ok(pairs.into_iter().next()),
                     Err(error) => Err(Outcome::Wrong(format!("not an answer: {error}"))),
                 }
@@ -293,9 +286,4 @@ fn failed(error: HttpError) -> Outcome {
         HttpError::Connect { .. } => Outcome::NoConnection(error.to_string()),
         _ => Outcome::Silence(error.to_string()),
     }
-}
-
-fn decode_count(value: String) -> Option<u64> {
-    use base64::{Engine, engine::general_purpose::STANDARD};
-    String::from_utf8(STANDARD.decode(value).ok()?).ok()?.parse().ok()
 }

@@ -57,12 +57,10 @@ pub async fn survey(client: &HttpClient, layout: &Layout) -> Vec<Health> {
 }
 
 async fn health(client: &HttpClient, layout: &Layout, node: &Node) -> Health {
-    match client.get(node.http(), "/v1/status/leader", ANSWER_WITHIN).await {
-        Err(_) => return Health::Silent,
-        Ok(answer) if !answer.status.is_success() || answer.text().trim_matches('"').is_empty() => {
-            return Health::Leaderless;
-        }
-        Ok(_) => (),
+    match knows_leader(client, node).await {
+        None => return Health::Silent,
+        Some(false) => return Health::Leaderless,
+        Some(true) => (),
     }
     let lan: BTreeSet<String> =
         layout.datacenter(&node.dc).map(|other| other.name.to_string()).collect();
@@ -78,6 +76,13 @@ async fn health(client: &HttpClient, layout: &Layout, node: &Node) -> Health {
         Some(alive) if !alive.is_superset(&wan) => alone(&alive, &wan),
         Some(_) => Health::Ready,
     }
+}
+
+/// Says whether a node knows its datacenter's leader; nothing when it doesn't answer.
+pub async fn knows_leader(client: &HttpClient, node: &Node) -> Option<bool> {
+    let answer = client.get(node.http(), "/v1/status/leader", ANSWER_WITHIN).await.ok()?;
+    // The answer is an address in quotation marks, with nothing between them without a leader.
+    Some(answer.status.is_success() && !answer.text().trim_matches('"').is_empty())
 }
 
 fn alone(alive: &BTreeSet<String>, all: &BTreeSet<String>) -> Health {

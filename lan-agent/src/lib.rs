@@ -10,6 +10,8 @@ pub mod caller;
 pub mod http;
 pub mod metrics;
 pub mod pool;
+pub mod remote;
+pub mod servers;
 pub mod telemetry;
 
 pub use agent::Agent;

@@ -182,6 +182,13 @@ impl Authority {
         self.key.serialize_pem()
     }
 
+    /// Writes certificate and key to two new files, the key readable by its owner only.
+    /// Files that exist are not replaced.
+    pub fn write(&self, certificate: &Path, key: &Path) -> Result<(), KeyError> {
+        pem::write_private(key, &self.key_pem())?;
+        pem::write_public(certificate, &self.certificate_pem)
+    }
+
     /// Reads when it is valid.
     pub fn validity(&self) -> Result<Validity, KeyError> {
         Validity::of(&self.certificate_pem)
@@ -266,11 +273,69 @@ impl Issued {
     }
 }
 
-impl Authority {
-    /// Writes certificate and key to two new files, the key readable by its owner only.
-    /// Files that exist are not replaced.
-    pub fn write(&self, certificate: &Path, key: &Path) -> Result<(), KeyError> {
-        pem::write_private(key, &self.key_pem())?;
-        pem::write_public(certificate, &self.certificate_pem)
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use topology::{Datacenter, NodeName, Role};
+
+    use super::*;
+    use crate::identity::Domains;
+
+    fn now() -> OffsetDateTime {
+        OffsetDateTime::from_unix_timestamp(1_800_000_000).unwrap()
+    }
+
+    fn server(node: Option<&str>) -> Identity {
+        let node = node.map(|node| NodeName::new(node).unwrap());
+        Identity::new(Datacenter::new("dc1").unwrap(), Role::Server, node)
+    }
+
+    fn identity_of(issued: &Issued) -> Identity {
+        let der = pem::certificates(&issued.certificate_pem, "").unwrap();
+        Identity::from_certificate(&der[0], &Domains::default()).unwrap()
+    }
+
+    #[test]
+    fn a_certificate_says_what_it_was_issued_for() {
+        let authority = Authority::create("test", Algorithm::EcdsaP256, now(), 10).unwrap();
+        for node in [None, Some("web.Rack-1")] {
+            let subject = Subject::new(server(node));
+            let issued = authority.issue(&subject, now(), 5).unwrap();
+            assert_eq!(identity_of(&issued), server(node));
+            assert_eq!(issued.validity.not_after, now() + Duration::days(5));
+            assert_eq!(issued.validity.common_name, "server.dc1.causeway");
+        }
+    }
+
+    #[test]
+    fn an_authority_that_was_written_can_issue_again() {
+        let home = tempfile::tempdir().unwrap();
+        let (certificate, key) = (home.path().join("ca.pem"), home.path().join("ca-key.pem"));
+        for algorithm in [Algorithm::EcdsaP256, Algorithm::Ed25519] {
+            let authority = Authority::create("test", algorithm, now(), 10).unwrap();
+            authority.write(&certificate, &key).unwrap();
+            assert!(authority.write(&certificate, &key).is_err(), "it is not overwritten");
+            let mode = std::fs::metadata(&key).unwrap().permissions().mode() & 0o777;
+            assert_eq!(mode, 0o600);
+            let again = Authority::read(&certificate, &key).unwrap();
+            assert_eq!(again.algorithm, algorithm);
+            again.issue(&Subject::new(server(None)), now(), 5).unwrap();
+            std::fs::remove_file(&certificate).unwrap();
+            std::fs::remove_file(&key).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_key_of_another_authority_is_refused() {
+        let make = || Authority::create("test", Algorithm::EcdsaP256, now(), 10).unwrap();
+        let error = Authority::load(make().certificate_pem(), &make().key_pem()).err().unwrap();
+        assert!(matches!(error, KeyError::Mismatch), "{error}");
+    }
+
+    #[test]
+    fn a_validity_beyond_all_dates_is_refused() {
+        let error = Authority::create("test", Algorithm::EcdsaP256, now(), u32::MAX).err().unwrap();
+        assert!(matches!(error, KeyError::Validity { .. }), "{error}");
     }
 }

@@ -194,3 +194,98 @@ impl fmt::Display for Identity {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertificateParams, KeyPair, SanType};
+
+    use super::*;
+
+    /// Makes a certificate with these names; one with `://` is a URI.
+    fn certificate(names: &[&str]) -> Vec<u8> {
+        let mut params = CertificateParams::default();
+        for name in names {
+            let text = (*name).try_into().unwrap();
+            let uri = name.contains("://");
+            params.subject_alt_names.push(if uri {
+                SanType::URI(text)
+            } else {
+                SanType::DnsName(text)
+            });
+        }
+        params.self_signed(&KeyPair::generate().unwrap()).unwrap().der().to_vec()
+    }
+
+    fn read(names: &[&str]) -> Result<String, IdentityError> {
+        Identity::from_certificate(&certificate(names), &Domains::new(Some("example.org")))
+            .map(|identity| identity.to_string())
+    }
+
+    #[test]
+    fn names_say_who_the_holder_is() {
+        let cases: &[(&[&str], &str)] = &[
+            (&["server.dc1.consul", "localhost"], "a server of dc1"),
+            (&["client.dc2.consul"], "a client of dc2"),
+            (&["S1.Server.DC1.consul", "server.dc1.consul"], "server s1 of dc1"),
+            (&["server.dc1.example.org"], "a server of dc1"),
+            (&["causeway://dc1/client/Web-1"], "client Web-1 of dc1"),
+            (&["web-1.client.dc1.causeway", "causeway://dc1/client/Web-1"], "client Web-1 of dc1"),
+            (&["causeway://dc1/server/a.b", "a.b.server.dc1.causeway"], "server a.b of dc1"),
+            (&["www.dc3.consul", "server.dc1.consul"], "a server of dc1"),
+        ];
+        for (names, expected) in cases {
+            assert_eq!(read(names).as_deref(), Ok(*expected), "{names:?}");
+        }
+    }
+
+    #[test]
+    fn names_that_say_nothing_are_refused() {
+        let cases: &[&[&str]] = &[
+            &["localhost"],
+            &["server.dc1.evil.org"],
+            &["server.consul"],
+            &["cli.dc1.consul"],
+            &["xserver.dc1.consul"],
+            &["server.dc1.consul.evil.org"],
+            &["spiffe://trust/ns/default/dc/dc1/svc/web"],
+        ];
+        for names in cases {
+            let error = read(names).unwrap_err();
+            assert!(matches!(error, IdentityError::Nothing { .. }), "{names:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn names_that_contradict_each_other_are_refused() {
+        let cases: &[&[&str]] = &[
+            &["server.dc1.consul", "server.dc2.consul"],
+            &["server.dc1.consul", "client.dc1.consul"],
+            &["causeway://dc1/server/a", "causeway://dc1/server/b"],
+            &["causeway://dc1/client/a", "server.dc1.consul"],
+            &["a.server.dc1.consul", "causeway://dc1/server/b"],
+        ];
+        for names in cases {
+            let error = read(names).unwrap_err();
+            assert!(matches!(error, IdentityError::Contradiction { .. }), "{names:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn uris_of_another_form_are_refused() {
+        for uri in [
+            "causeway://dc1/server",
+            "causeway://dc1/leader/a",
+            "causeway://dc1/server/a/b",
+            "causeway:///server/a",
+            "causeway://dc1/server/",
+        ] {
+            assert!(read(&[uri]).is_err(), "{uri}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_certificate_is_refused() {
+        let error = Identity::from_certificate(b"garbage", &Domains::default()).unwrap_err();
+        assert_eq!(error, IdentityError::Encoding);
+    }
+}

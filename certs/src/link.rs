@@ -31,6 +31,7 @@ mod dial;
 mod endpoint;
 mod frame;
 mod heartbeat;
+mod ids;
 mod serve;
 mod table;
 mod transport;

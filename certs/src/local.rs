@@ -89,13 +89,14 @@ fn make(directory: &Path, now: OffsetDateTime) -> Result<(), KeyError> {
     if let Some(parent) = directory.parent() {
         fs::create_dir_all(parent).map_err(|error| unmade(parent, error))?;
     }
+    // Its name tells it from other machines' ones.
+    let name = format!("Causeway development CA {:016x}", random()?);
     let draft = draft_beside(directory)?;
     fs::DirBuilder::new().mode(0o700).create(&draft).map_err(|error| unmade(&draft, error))?;
     let authority =
-        Authority::create("Causeway development CA", Algorithm::EcdsaP256, now, AUTHORITY_DAYS)
-            .and_then(|authority| {
-                authority.write(&draft.join(CERTIFICATE_FILE), &draft.join(KEY_FILE))
-            });
+        Authority::create(&name, Algorithm::EcdsaP256, now, AUTHORITY_DAYS).and_then(|authority| {
+            authority.write(&draft.join(CERTIFICATE_FILE), &draft.join(KEY_FILE))
+        });
     // A rename onto a directory that is not empty fails: the first process wins.
     let renamed = authority
         .and_then(|()| fs::rename(&draft, directory).map_err(|error| unmade(directory, error)));
@@ -111,8 +112,63 @@ fn unmade(path: &Path, source: std::io::Error) -> KeyError {
 }
 
 fn draft_beside(directory: &Path) -> Result<PathBuf, KeyError> {
+    let name = directory.file_name().unwrap_or_default().to_string_lossy();
+    Ok(directory.with_file_name(format!(".{name}.{:016x}", random()?)))
+}
+
+fn random() -> Result<u64, KeyError> {
     let mut random = [0; 8];
     aws_lc_rs::rand::fill(&mut random).map_err(|_| rcgen::Error::RingUnspecified)?;
-    let name = directory.file_name().unwrap_or_default().to_string_lossy();
-    Ok(directory.with_file_name(format!(".{name}.{:016x}", u64::from_be_bytes(random))))
+    Ok(u64::from_be_bytes(random))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Barrier};
+
+    use super::*;
+
+    fn now() -> OffsetDateTime {
+        OffsetDateTime::from_unix_timestamp(1_800_000_000).unwrap()
+    }
+
+    #[test]
+    fn of_many_at_once_one_makes_the_authority_and_all_use_it() {
+        let home = tempfile::tempdir().unwrap();
+        let directory = home.path().join("new").join("ca");
+        let barrier = Arc::new(Barrier::new(8));
+        let made: Vec<_> = (0..8)
+            .map(|_| {
+                let (directory, barrier) = (directory.clone(), Arc::clone(&barrier));
+                std::thread::spawn(move || {
+                    barrier.wait();
+                    authority(&directory, now()).unwrap().certificate_pem().to_owned()
+                })
+            })
+            .collect();
+        let made: Vec<_> = made.into_iter().map(|thread| thread.join().unwrap()).collect();
+        assert!(made.iter().all(|pem| *pem == made[0]));
+        let left: Vec<_> = fs::read_dir(directory.parent().unwrap()).unwrap().collect();
+        assert_eq!(left.len(), 1, "{left:?}");
+    }
+
+    #[test]
+    fn only_its_owner_can_read_it() {
+        let home = tempfile::tempdir().unwrap();
+        let directory = home.path().join("ca");
+        authority(&directory, now()).unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(&directory), mode(&directory.join(KEY_FILE))), (0o700, 0o600));
+    }
+
+    #[test]
+    fn one_that_others_can_read_is_refused() {
+        let home = tempfile::tempdir().unwrap();
+        let directory = home.path().join("ca");
+        authority(&directory, now()).unwrap();
+        let key = directory.join(KEY_FILE);
+        fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
+        let error = authority(&directory, now()).err().unwrap().to_string();
+        assert!(error.contains("chmod 600"), "{error}");
+    }
 }

@@ -238,8 +238,9 @@ impl ClientCertVerifier for Dialler {
     }
 }
 
+/// Refuses with a reason of our own, which the closing frame then carries in these words.
 fn other(reason: impl std::error::Error + Send + Sync + 'static) -> Error {
-    Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(reason))))
+    Error::Other(OtherError(Arc::new(reason)))
 }
 
 /// A refusal by WebPKI in words for an operator.
@@ -249,23 +250,30 @@ enum Refused {
     Expired(OffsetDateTime),
     #[error("the certificate is valid from {0} on only: are the clocks right?")]
     NotYet(OffsetDateTime),
+    #[error(
+        "the certificate was issued by no authority that is trusted here: give both sides the same ca_file"
+    )]
+    Stranger,
 }
 
-/// Says in words what rustls says in seconds, and leaves the rest as it is: WebPKI's own errors
-/// (unknown issuer, bad signature, wrong purpose) choose the TLS alert that fits.
+/// Says in words what rustls says in seconds and numbers.
 fn readable(error: Error) -> Error {
     let date = |time: UnixTime| {
         i64::try_from(time.as_secs())
             .ok()
             .and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok())
     };
-    match &error {
-        Error::InvalidCertificate(CertificateError::ExpiredContext { not_after, .. }) => {
-            date(*not_after).map(|end| other(Refused::Expired(end))).unwrap_or(error)
+    let Error::InvalidCertificate(refusal) = &error else { return error };
+    let refused = match refusal {
+        CertificateError::ExpiredContext { not_after, .. } => {
+            date(*not_after).map(Refused::Expired)
         }
-        Error::InvalidCertificate(CertificateError::NotValidYetContext { not_before, .. }) => {
-            date(*not_before).map(|start| other(Refused::NotYet(start))).unwrap_or(error)
+        CertificateError::NotValidYetContext { not_before, .. } => {
+            date(*not_before).map(Refused::NotYet)
         }
-        _ => error,
-    }
+        // A bad signature is one by an authority of the same name as a trusted one.
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => Some(Refused::Stranger),
+        _ => None,
+    };
+    refused.map_or(error, other)
 }

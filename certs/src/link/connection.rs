@@ -241,10 +241,10 @@ fn word(shared: &Shared) -> Bytes {
 pub(super) fn describe(error: &ConnectionError) -> String {
     match error {
         ConnectionError::TransportError(error) if is_crypto(error.code.into()) => {
-            error.reason.clone()
+            plain(&error.reason).to_owned()
         }
         ConnectionError::ConnectionClosed(close) if is_crypto(close.error_code.into()) => {
-            said(&close.reason)
+            plain(&said(&close.reason)).to_owned()
         }
         ConnectionError::ApplicationClosed(close) => {
             format!("closed by the peer: {}", said(&close.reason))
@@ -253,6 +253,11 @@ pub(super) fn describe(error: &ConnectionError) -> String {
         ConnectionError::LocallyClosed => "closed by this node".to_owned(),
         other => other.to_string(),
     }
+}
+
+/// Strips what rustls puts before reasons of our own.
+fn plain(reason: &str) -> &str {
+    reason.strip_prefix("other error: ").unwrap_or(reason)
 }
 
 /// Tells whether a connection ended because a certificate was refused, and whose.

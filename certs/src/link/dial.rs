@@ -53,8 +53,10 @@ impl Shared {
             };
             match timeout_at(deadline, ended(&mut dialing)).await {
                 Ok(Ok(())) => {}
+                // The peer dialled us meanwhile.
+                Ok(Err(_)) if self.open(to).is_some() => {}
                 // Somebody expected another peer there: try with our own expectation.
-                Ok(Err(_)) if dialing.expect != to.expect => self.hurry(to),
+                Ok(Err(_)) if dialing.expect != to.expect => self.table().hurry(to.addr),
                 Ok(Err(error)) => return Err(error.into()),
                 Err(_) => {
                     let after = began.elapsed();

@@ -2,6 +2,7 @@
 
 use std::{
     future::Future,
+    hash::{DefaultHasher, Hash, Hasher},
     net::{IpAddr, SocketAddr},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -71,12 +72,11 @@ impl Endpoint {
     ) -> Result<(Endpoint, impl Future<Output = ()> + Send + 'static + use<>), LinkError> {
         check_identity(&config)?;
         let mut random = match config.seed {
-            Some(seed) => SmallRng::seed_from_u64(seed),
+            Some(seed) => SmallRng::seed_from_u64(seed ^ occasion(&config)),
             None => rand::make_rng(),
         };
         let instance = random.next_u64();
-        let seeded = config.seed.is_some().then_some(&mut random);
-        let settings = transport::endpoint(&config.keys, seeded);
+        let settings = transport::endpoint(&config.keys, &mut random);
         let server = transport::server(&config)?;
         let bind_error = |source| LinkError::Bind { addr: config.addr, source };
         let socket = sockets.udp(config.addr).map_err(bind_error)?;
@@ -161,6 +161,11 @@ impl Endpoint {
         self.0.table().paths()
     }
 
+    /// Counts the connections, those that are about to end included.
+    pub fn open_connections(&self) -> usize {
+        self.0.quic.open_connections()
+    }
+
     /// Returns a counter that grows when a path goes up or down or its peer says something new
     /// of itself.
     pub fn changes(&self) -> watch::Receiver<u64> {
@@ -242,12 +247,6 @@ impl Shared {
     /// Takes a connection out of use that ended.
     pub(super) fn lost(&self, connection: &Arc<Connection>) {
         let reason = connection.reason();
-        if let Some(error) = connection.quic.close_reason()
-            && connection::refused(&error) == Some(Refused::There)
-            && connection.instance.initialized()
-        {
-            self.complain(connection.addr, "a peer refused our certificate", &reason);
-        }
         let used = {
             let mut table = self.table();
             let used = table.lost(Instant::now(), connection, Arc::clone(&reason));
@@ -265,11 +264,6 @@ impl Shared {
         if locked(&self.complaints).is_new(Instant::now(), addr.ip(), reason) {
             warn!(%addr, reason, me = %self.config.me, "{what}");
         }
-    }
-
-    /// Allows the next attempt to a peer at once.
-    pub(super) fn hurry(&self, to: &Target) {
-        self.table().hurry(to.addr);
     }
 
     /// Reads from a connection's certificate who the peer is.
@@ -366,6 +360,14 @@ fn check_identity(config: &Config) -> Result<(), LinkError> {
         return Ok(());
     }
     Err(LinkError::OtherIdentity { certificate: certificate.to_string(), node: me.to_string() })
+}
+
+/// Returns a number that differs between nodes and between starts of a node, so that a simulation
+/// may give all of them the same seed.
+fn occasion(config: &Config) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (&config.me, config.addr, config.keys.clock().now()).hash(&mut hasher);
+    hasher.finish()
 }
 
 /// Returns an address as paths know it: IPv4 as IPv4, also over a socket of both families.

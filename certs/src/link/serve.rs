@@ -6,7 +6,7 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::{BufMut, Bytes, BytesMut};
-use quinn::{RecvStream, SendStream, VarInt};
+use quinn::{RecvStream, SendStream};
 use tokio::{
     sync::OwnedSemaphorePermit,
     time::{Instant, timeout_at},
@@ -194,5 +194,5 @@ async fn write_reply(send: &mut SendStream, answer: Result<Bytes, Refusal>, unti
 /// Ends the stream so that the caller doesn't take it for a reply.
 fn abandon(send: &mut SendStream) {
     // It fails if the stream has ended already, which is as good.
-    let _ = send.reset(VarInt::from(CANCELLED));
+    let _ = send.reset(CANCELLED);
 }

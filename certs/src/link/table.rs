@@ -170,28 +170,15 @@ impl Table {
         instance: u64,
     ) -> Displaced {
         let entry = self.entries.entry(connection.addr).or_default();
-        let old = entry.live.as_ref().map(|up| (Arc::clone(&up.connection), up.instance));
-        let displaced = match old {
-            None => Displaced::None,
-            Some((old, then)) if then != instance => Displaced::Close(old),
-            Some((old, _)) => {
-                let ours = me <= instance;
-                let new_stays =
-                    old.side == connection.side || (connection.side == Side::ByUs) == ours;
-                let loser = if new_stays { old } else { Arc::clone(connection) };
-                let drained = match loser.side {
-                    Side::ByUs => Displaced::Drain(loser),
-                    Side::ByPeer => Displaced::None,
-                };
-                if !new_stays {
-                    return drained;
-                }
-                drained
+        let (displaced, since) = match &entry.live {
+            None => (Displaced::None, now),
+            Some(up) if up.instance != instance => {
+                (Displaced::Close(Arc::clone(&up.connection)), now)
             }
-        };
-        let since = match (&displaced, &entry.live) {
-            (Displaced::Drain(_) | Displaced::None, Some(up)) => up.since,
-            _ => now,
+            Some(up) if new_stays(me, instance, up.connection.side, connection.side) => {
+                (drained(&up.connection), up.since)
+            }
+            Some(_) => return drained(connection),
         };
         entry.live = Some(Up { since, instance, connection: Arc::clone(connection) });
         entry.failures = 0;
@@ -257,6 +244,21 @@ impl Table {
         if let Some(addr) = oldest {
             self.entries.remove(&addr);
         }
+    }
+}
+
+/// Decides which of two connections to one instance stays, equally on both sides: the one dialled
+/// by the smaller instance; of two dialled by the same side the newer one.
+fn new_stays(me: u64, peer: u64, old: Side, new: Side) -> bool {
+    let preferred = if me <= peer { Side::ByUs } else { Side::ByPeer };
+    old == new || new == preferred
+}
+
+/// The side that dialled a duplicate drains it.
+fn drained(loser: &Arc<Connection>) -> Displaced {
+    match loser.side {
+        Side::ByUs => Displaced::Drain(Arc::clone(loser)),
+        Side::ByPeer => Displaced::None,
     }
 }
 

@@ -5,6 +5,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use aws_lc_rs::hmac;
 use quinn::{
     EndpointConfig, IdleTimeout, ServerConfig, TransportConfig, VarInt,
     congestion::BbrConfig,
@@ -14,7 +15,7 @@ use rand::{Rng, rngs::SmallRng};
 use rustls::{client::Resumption, server::NoServerSessionStorage, version::TLS13};
 
 use crate::{
-    link::{Config, Expect, Profile},
+    link::{Config, Expect, Profile, ids::Ids},
     store::{Keys, TlsClock},
     verify::{Dialled, Dialler},
 };
@@ -35,6 +36,10 @@ const DATAGRAM_BUFFER_LEN: usize = 1 << 20;
 /// our largest first flight is 2 packets.
 const INCOMING_MAX: usize = 1024;
 const INCOMING_BUFFER_LEN: u64 = 16 << 10;
+
+/// Between two stateless resets: thousands of peers of a restarted server learn of it in seconds,
+/// and garbage is answered with fewer bytes than it has.
+const RESET_INTERVAL: Duration = Duration::from_millis(1);
 
 /// What depends on the kind of network.
 pub(super) struct Timing {
@@ -144,16 +149,18 @@ pub(super) fn client(
 }
 
 /// Makes the settings of the endpoint. The key of stateless resets is derived from the node's
-/// private key, so that a restarted node tells its peers at once that their connections are gone.
-pub(super) fn endpoint(keys: &Keys, seed: Option<&mut SmallRng>) -> EndpointConfig {
-    let secret = keys.current().secret;
-    let reset_key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, &secret);
+/// private key, so that a restarted node can tell its peers at once that their connections are
+/// gone.
+pub(super) fn endpoint(keys: &Keys, random: &mut SmallRng) -> EndpointConfig {
+    let reset_key = hmac::Key::new(hmac::HMAC_SHA256, &keys.current().secret);
+    let (mut seed, mut id_seed) = ([0; 32], [0; 32]);
+    random.fill_bytes(&mut seed);
+    random.fill_bytes(&mut id_seed);
     let mut endpoint = EndpointConfig::new(Arc::new(reset_key));
-    if let Some(random) = seed {
-        let mut seed = [0; 32];
-        random.fill_bytes(&mut seed);
-        endpoint.rng_seed(Some(seed));
-    }
+    endpoint
+        .cid_generator(move || Box::new(Ids::new(id_seed)))
+        .min_reset_interval(RESET_INTERVAL)
+        .rng_seed(Some(seed));
     endpoint
 }
 

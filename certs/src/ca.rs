@@ -94,6 +94,15 @@ impl Algorithm {
     }
 }
 
+impl San {
+    fn general_name(&self) -> Result<SanType, KeyError> {
+        Ok(match self {
+            San::Dns(name) => SanType::DnsName(text(name)?),
+            San::Ip(addr) => SanType::IpAddress(*addr),
+        })
+    }
+}
+
 impl Subject {
     /// Names a holder below the domain of our own certificates, with no further names.
     pub fn new(identity: Identity) -> Self {
@@ -114,10 +123,7 @@ impl Subject {
             names.push(SanType::URI(text(&uri)?));
         }
         for san in &self.sans {
-            names.push(match san {
-                San::Dns(name) => SanType::DnsName(text(name)?),
-                San::Ip(addr) => SanType::IpAddress(*addr),
-            });
+            names.push(san.general_name()?);
         }
         Ok(names)
     }
@@ -201,15 +207,37 @@ impl Authority {
         now: OffsetDateTime,
         days: u32,
     ) -> Result<Issued, KeyError> {
-        let key = self.algorithm.key()?;
         let mut params = params(&subject.identity.dns(&subject.domain), now, days)?;
-        params.is_ca = IsCa::ExplicitNoCa;
         params.subject_alt_names = subject.names()?;
+        params.extended_key_usages =
+            vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        self.sign(params)
+    }
+
+    /// Issues a certificate that says no identity: good for tools that call an HTTPS interface,
+    /// and for no link.
+    pub fn issue_for_tool(
+        &self,
+        name: &str,
+        sans: &[San],
+        now: OffsetDateTime,
+        days: u32,
+    ) -> Result<Issued, KeyError> {
+        let mut params = params(name, now, days)?;
+        params.subject_alt_names = vec![SanType::DnsName(text(name)?)];
+        for san in sans {
+            params.subject_alt_names.push(san.general_name()?);
+        }
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        self.sign(params)
+    }
+
+    fn sign(&self, mut params: CertificateParams) -> Result<Issued, KeyError> {
+        let key = self.algorithm.key()?;
+        params.is_ca = IsCa::ExplicitNoCa;
         params.use_authority_key_identifier_extension = true;
         params.key_usages =
             vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyEncipherment];
-        params.extended_key_usages =
-            vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         let issuer = Issuer::from_ca_cert_pem(&self.certificate_pem, &self.key)?;
         let certificate_pem = params.signed_by(&key, &issuer)?.pem();
         let validity = Validity::of(&certificate_pem)?;

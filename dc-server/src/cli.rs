@@ -22,6 +22,7 @@ mod members;
 mod operator;
 mod run;
 mod table;
+mod tls;
 mod validate;
 mod version;
 
@@ -29,7 +30,7 @@ use std::{
     collections::BTreeMap,
     future::Future,
     io::{self, Read, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
     pin::Pin,
     process::ExitCode,
 };
@@ -56,6 +57,8 @@ const COMMANDS: &[&Command] = &[
     &drill::COMMAND,
     &members::COMMAND,
     &operator::RAFT_LIST_PEERS,
+    &tls::CA_CREATE,
+    &tls::CERT_CREATE,
     &topology::COMMAND,
     &validate::COMMAND,
     &version::COMMAND,
@@ -150,6 +153,8 @@ pub struct Start {
     pub env: BTreeMap<String, String>,
     /// The path of the running program.
     pub itself: PathBuf,
+    /// The directory that files are made in; empty: the current one.
+    pub dir: PathBuf,
 }
 
 /// A command line that runs.
@@ -160,6 +165,8 @@ pub struct Call<'a> {
     pub line: Line,
     /// The environment.
     pub env: &'a BTreeMap<String, String>,
+    /// The directory that files are made in; empty: the current one.
+    pub dir: &'a Path,
     /// Where to read and write.
     pub io: Io<'a>,
 }
@@ -291,7 +298,8 @@ fn call(
         return Ok(0);
     }
     let io_of_call = Io { input: &mut *io.input, out: &mut *io.out, err: &mut *io.err };
-    let mut call = Call { program: &start.program, line, env: &start.env, io: io_of_call };
+    let mut call =
+        Call { program: &start.program, line, env: &start.env, dir: &start.dir, io: io_of_call };
     let outcome = run(&mut call);
     call.io.out.flush()?;
     match outcome {

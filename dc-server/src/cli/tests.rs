@@ -23,7 +23,7 @@ fn start(program: &str, words: &[&str], env: &[(&str, &str)]) -> Start {
         program: program.to_owned(),
         words: words.iter().map(|word| (*word).to_owned()).collect(),
         env: pairs.collect(),
-        itself: PathBuf::new(),
+        ..Start::default()
     }
 }
 
@@ -537,6 +537,80 @@ fn keys_are_random_and_of_32_bytes() {
     let key = || STANDARD.decode(ran(&["keygen"], &[], "").out.trim_end()).unwrap();
     assert_eq!(key().len(), 32);
     assert_ne!(key(), key());
+}
+
+fn made_in(dir: &Path, words: &[&str]) -> Ran {
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let io = Io { input: &mut "".as_bytes(), out: &mut out, err: &mut err };
+    let start = Start { dir: dir.to_owned(), ..start("causeway", words, &[]) };
+    let code = number(execute(&start, io));
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    Ran { code, out: text(out), err: text(err) }
+}
+
+#[test]
+fn certificates_are_made_numbered_and_never_replaced() {
+    let dir = tempfile::tempdir().unwrap();
+    let made = made_in(dir.path(), &["tls", "ca", "create"]);
+    assert_eq!(made.out, "==> Saved consul-agent-ca.pem\n==> Saved consul-agent-ca-key.pem\n");
+    let again = made_in(dir.path(), &["tls", "ca", "create"]);
+    assert_eq!((again.code, again.err.as_str()), (1, "consul-agent-ca.pem already exists.\n"));
+    for number in 0..2 {
+        let made =
+            made_in(dir.path(), &["tls", "cert", "create", "-server", "-dc=dc2", "-node=n1"]);
+        let last = format!("==> Saved dc2-server-consul-{number}-key.pem\n");
+        assert!(made.out.starts_with("==> WARNING: ") && made.out.ends_with(&last), "{}", made.out);
+    }
+    for (kind, name) in [("-client", "dc1-client-consul-0"), ("-cli", "dc1-cli-consul-0")] {
+        let made = made_in(dir.path(), &["tls", "cert", "create", kind]);
+        let expected = format!(
+            "==> Using consul-agent-ca.pem and consul-agent-ca-key.pem\n==> Saved {name}.pem\n==> Saved {name}-key.pem\n"
+        );
+        assert_eq!((made.code, made.out), (0, expected));
+    }
+}
+
+#[test]
+fn certificates_say_whom_they_are_for() {
+    use certs::identity::{Domains, Identity};
+    let dir = tempfile::tempdir().unwrap();
+    made_in(dir.path(), &["tls", "ca", "create"]);
+    made_in(dir.path(), &["tls", "cert", "create", "-server", "-dc=dc2", "-node=n1"]);
+    made_in(dir.path(), &["tls", "cert", "create", "-cli"]);
+    let holder = |file: &str| {
+        let pem = std::fs::read_to_string(dir.path().join(file)).unwrap();
+        let base64: String = pem.lines().filter(|line| !line.starts_with("-----")).collect();
+        let der = base64::Engine::decode(&base64::engine::general_purpose::STANDARD, base64);
+        Identity::from_certificate(&der.unwrap(), &Domains::new(None))
+    };
+    let server = holder("dc2-server-consul-0.pem").unwrap();
+    assert_eq!(server.dns("consul"), "server.dc2.consul");
+    assert_eq!(server.node.unwrap().as_str(), "n1");
+    assert!(holder("dc1-cli-consul-0.pem").is_err());
+}
+
+#[test]
+fn certificates_need_a_kind_and_an_authority() {
+    let dir = tempfile::tempdir().unwrap();
+    for (words, error) in [
+        (vec!["tls", "cert", "create"], "Please provide either -server, -client, or -cli"),
+        (
+            vec!["tls", "cert", "create", "-server", "-cli"],
+            "Please provide either -server, -client, or -cli",
+        ),
+        (
+            vec!["tls", "cert", "create", "-server"],
+            "Error reading CA: open consul-agent-ca.pem: no such file or directory",
+        ),
+        (vec!["tls", "ca", "create", "-name-constraint"], "name constraints are not supported"),
+        (
+            vec!["tls", "cert", "create", "-client", "-additional-ipaddress=x"],
+            "Invalid IP address: \"x\"",
+        ),
+    ] {
+        let ran = made_in(dir.path(), &words);
+        assert_eq!((ran.code, ran.err.trim_end()), (1, error));
+    }
 }
 
 #[test]

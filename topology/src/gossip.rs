@@ -324,7 +324,7 @@ impl Engine {
 
     /// Queues a member's record to be told to others.
     fn tell(&mut self, key: &str, out: &mut Vec<Output>) {
-        self.spread.add(key, self.config.profile_copies(self.roster.alive()));
+        self.spread.add(key, config::copies(self.roster.alive()));
         self.spread_soon(out);
     }
 

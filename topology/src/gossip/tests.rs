@@ -40,6 +40,44 @@ fn three_nodes_know_each_other_within_two_seconds() {
 }
 
 #[test]
+fn a_life_as_its_neighbour_is_told_of_it() {
+    let mut net = Network::new(Config { reap_after: secs(200.0), ..Config::lan() }, 1);
+    net.populate(2, 0);
+    net.run(secs(5.0));
+    let start = |net: &mut Network, version: &str| {
+        let mut node = profile("c0", "dc1", 9);
+        node.version = version.to_owned();
+        net.boot(node);
+        net.input(addr(9), Input::Join(vec![addr(0)]));
+    };
+    start(&mut net, "0.1.0");
+    net.run_until(secs(10.0));
+    net.kill(addr(9));
+    net.run_until(secs(30.0));
+    start(&mut net, "0.1.0");
+    net.run_until(secs(40.0));
+    net.kill(addr(9));
+    start(&mut net, "0.2.0");
+    net.run_until(secs(50.0));
+    net.input(addr(9), Input::Leave);
+    net.run_until(secs(52.0));
+    net.kill(addr(9));
+    net.run_until(secs(400.0));
+    expect![[r#"
+        0.0 s: joined s0
+        0.0 s: joined the pool
+        0.0 s: 10.0.0.0:8301 answered
+        5.0 s: joined c0
+        15.0 s: failed c0
+        30.0 s: joined c0
+        40.0 s: updated c0 (alive)
+        50.0 s: left c0
+        300.7 s: reaped c0
+    "#]]
+    .assert_eq(&net.transcript(addr(1)));
+}
+
+#[test]
 fn profiles_come_without_pulls_too() {
     for seed in 0..5 {
         let mut net = Network::lan(seed, 3, 17);
@@ -79,6 +117,33 @@ fn nobody_is_failed_wrongly_at_two_percent_loss() {
     let failed =
         net.events.iter().filter(|(_, _, event)| matches!(event, Event::Failed(_))).count();
     assert_eq!(failed, 0);
+}
+
+#[test]
+fn nobody_is_failed_wrongly_across_oceans() {
+    let mut net = Network::new(Config::wan(), 8);
+    net.populate(15, 0);
+    net.delay = secs(0.15);
+    net.loss = 0.02;
+    settle(&mut net, 15.0);
+    net.events.clear();
+    net.run(secs(300.0));
+    assert!(net.events.is_empty(), "{:?}", net.events);
+}
+
+#[test]
+fn two_that_can_not_reach_each_other_stay_alive_for_all() {
+    for seed in 0..5 {
+        let mut net = Network::new(Config::wan(), seed);
+        net.populate(6, 0);
+        settle(&mut net, 10.0);
+        net.events.clear();
+        net.severed.insert((addr(2), addr(3)));
+        net.input(addr(2), Input::PathDown(addr(3)));
+        net.input(addr(3), Input::PathDown(addr(2)));
+        net.run(secs(60.0));
+        assert!(net.events.is_empty(), "{:?}", net.events);
+    }
 }
 
 #[test]

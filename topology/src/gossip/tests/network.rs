@@ -59,6 +59,10 @@ pub(super) struct Network {
     pub(super) now: Duration,
     /// The part of packets that is lost.
     pub(super) loss: f64,
+    /// How long a packet takes at least.
+    pub(super) delay: Duration,
+    /// Pairs that don't reach each other, the smaller address first.
+    pub(super) severed: BTreeSet<(SocketAddr, SocketAddr)>,
     /// Whether pulls work; without them everything has to come by gossip.
     pub(super) pulls: bool,
     /// What happened, with the node that it happened to.
@@ -83,6 +87,8 @@ impl Network {
             config,
             now: Duration::ZERO,
             loss: 0.0,
+            delay: Duration::from_micros(200),
+            severed: BTreeSet::new(),
             pulls: true,
             events: Vec::new(),
             packets: 0,
@@ -163,7 +169,7 @@ impl Network {
                 self.packets += 1;
                 self.bytes += data.len() as u64;
                 let lost = self.rng.random_bool(self.loss);
-                let delay = Duration::from_micros(self.rng.random_range(200..2_000));
+                let delay = self.delay + Duration::from_micros(self.rng.random_range(0..2_000));
                 if !lost && self.reaches(addr, to) {
                     self.later(to, delay, Input::Packet { from: addr, data });
                 }
@@ -187,7 +193,8 @@ impl Network {
     }
 
     fn reaches(&self, from: SocketAddr, to: SocketAddr) -> bool {
-        self.island.contains(&from) == self.island.contains(&to)
+        let severed = self.severed.contains(&(from.min(to), from.max(to)));
+        !severed && self.island.contains(&from) == self.island.contains(&to)
     }
 
     /// Makes something happen to whoever is at an address after a while.

@@ -1,6 +1,8 @@
 //! Endpoints over a network in memory, on a paused clock.
 
+mod abuse;
 mod calls;
+mod log;
 mod nodes;
 mod paths;
 mod refusals;

@@ -26,7 +26,7 @@ use crate::{
     identity::{Domains, Identity},
     link::{
         Accept, Answering, Config, Endpoint, Expect, Kind, Limits, Path, Profile, Refusal, Reply,
-        Request, Service, Target,
+        Request, Service, Sockets, Target,
     },
     store::{Bundle, Clock, Keys},
 };
@@ -146,12 +146,22 @@ pub(super) struct Node {
 
 impl Node {
     pub(super) fn start(fabric: &Fabric, addr: &str, me: &Identity, keys: Keys, seed: u64) -> Self {
+        Self::over(fabric, addr, me, keys, seed)
+    }
+
+    pub(super) fn over(
+        sockets: &dyn Sockets,
+        addr: &str,
+        me: &Identity,
+        keys: Keys,
+        seed: u64,
+    ) -> Self {
         let accept = Accept::OwnDatacenter(me.dc.clone());
-        Self::accepting(fabric, addr, me, keys, seed, accept)
+        Self::accepting(sockets, addr, me, keys, seed, accept)
     }
 
     pub(super) fn accepting(
-        fabric: &Fabric,
+        sockets: &dyn Sockets,
         addr: &str,
         me: &Identity,
         keys: Keys,
@@ -175,7 +185,7 @@ impl Node {
             seed: Some(seed),
             limits: Limits::default(),
         };
-        let (endpoint, run) = Endpoint::bind(config, fabric, service.clone()).unwrap();
+        let (endpoint, run) = Endpoint::bind(config, sockets, service.clone()).unwrap();
         let run = tokio::spawn(run);
         Self { me: me.clone(), keys, endpoint, service, datagrams, run }
     }

@@ -107,6 +107,7 @@ fn split_prefixed(bytes: &[u8]) -> Result<(&[u8], &[u8]), Nonsense> {
 pub(crate) struct Draft {
     bytes: BytesMut,
     len_max: usize,
+    has_swim: bool,
     records: usize,
 }
 
@@ -120,14 +121,14 @@ impl Draft {
         let note = postcard::to_stdvec(&note).unwrap_or_default();
         bytes.put_slice(&note);
         put_prefixed(&mut bytes, swim);
-        Self { bytes, len_max, records: 0 }
+        Self { bytes, len_max, has_swim: !swim.is_empty(), records: 0 }
     }
 
     /// Adds a record if there is room: in bytes, unless it would be the first and only
     /// content, which may then exceed the bound, and in number.
     pub(crate) fn push(&mut self, record: &[u8]) -> bool {
         let fits = self.bytes.len() + 2 + record.len() <= self.len_max;
-        let alone = self.records == 0 && self.bytes.len() <= HEAD_LEN_MAX;
+        let alone = self.records == 0 && !self.has_swim;
         if !(fits || alone) || self.records == RECORDS_MAX || record.len() > usize::from(u16::MAX) {
             return false;
         }
@@ -152,4 +153,42 @@ fn put_prefixed(out: &mut BytesMut, bytes: &[u8]) {
     let len = u16::try_from(bytes.len()).unwrap_or(u16::MAX);
     out.put_u16(len);
     out.put_slice(&bytes[..usize::from(len)]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pool() -> Pool {
+        Pool::of(Scope::Lan, &Datacenter::new("dc1").unwrap())
+    }
+
+    #[test]
+    fn a_packet_reads_as_it_was_written() {
+        let note = Note::Hello(SocketAddr::from(([10, 0, 0, 1], 8301)));
+        let mut draft = Draft::new(pool(), note, b"swim", 100);
+        assert!(draft.push(b"first"));
+        assert!(draft.push(b""));
+        let bytes = draft.finish();
+        let packet = Packet::decode(&bytes).unwrap();
+        assert_eq!((packet.pool, packet.note, packet.swim), (pool(), note, b"swim".as_slice()));
+        assert_eq!(packet.records, [b"first".as_slice(), b""]);
+    }
+
+    #[test]
+    fn a_record_longer_than_a_packet_goes_alone() {
+        let long = [7; 200];
+        let mut draft = Draft::new(pool(), Note::Plain, b"swim", 100);
+        assert!(!draft.push(&long));
+        let mut draft = Draft::new(pool(), Note::Plain, b"", 100);
+        assert!(draft.push(&long));
+        assert!(!draft.push(b"more"));
+    }
+
+    #[test]
+    fn no_head_is_longer_than_its_bound() {
+        let addr = SocketAddr::from(([u16::MAX; 8], u16::MAX));
+        let bytes = Draft::new(pool(), Note::Welcome(addr), b"", 100).finish();
+        assert!(bytes.len() <= HEAD_LEN_MAX, "{}", bytes.len());
+    }
 }

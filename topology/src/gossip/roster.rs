@@ -30,7 +30,7 @@ use super::{
 
 /// Most members that a roster holds: four times the largest pool that is planned for, so that a
 /// peer gone mad can't eat the memory.
-const MEMBERS_MAX: usize = 20_000;
+pub(crate) const MEMBERS_MAX: usize = 20_000;
 
 /// Most addresses whose refusal is remembered, so that each is reported once.
 const REFUSED_MAX: usize = 256;
@@ -263,10 +263,6 @@ impl Roster {
             None if self.entries.len() >= MEMBERS_MAX => Some(Accepted::Refused(Refusal::PoolFull)),
             None => None,
         };
-        if verdict == Some(Accepted::Stale) {
-            // Whoever answers there has nothing newer to say: don't ask again and again.
-            self.unknown.remove(&record.profile.addr);
-        }
         verdict.unwrap_or_else(|| {
             let displaced = self.put(&key, record);
             Accepted::News { key, displaced }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     packet::Nonsense,
     record::Record,
-    roster::Entry,
+    roster::{Entry, MEMBERS_MAX},
     swim::{self, Standing},
 };
 
@@ -87,13 +87,14 @@ pub(crate) fn encode<'a>(
     bytes.into()
 }
 
-/// Reads a full state; a line whose fields break their bounds is left out.
+/// Reads a full state of at most [`MEMBERS_MAX`] lines; a line whose fields break their bounds is
+/// left out.
 pub(crate) fn decode(bytes: &[u8]) -> Result<Vec<Line>, Nonsense> {
     match bytes.split_first() {
         Some((&VERSION, rest)) => {
             let mut lines: Vec<Line> = rmp_serde::from_slice(rest).map_err(|_| Nonsense)?;
             lines.retain(|line| line.record.is_bounded());
-            Ok(lines)
+            if lines.len() > MEMBERS_MAX { Err(Nonsense) } else { Ok(lines) }
         }
         _ => Err(Nonsense),
     }

@@ -234,3 +234,6 @@ impl Pool {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

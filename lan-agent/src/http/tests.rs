@@ -24,7 +24,7 @@ fn meta(index: u64) -> Meta {
 
 #[tokio::test]
 async fn a_key_is_read_with_its_headers() {
-    let rig = Rig::start(Fake::answering(found(meta(13), r#"[{"Key":"a"}]"#))).await;
+    let rig = Rig::start(Fake::answering(found(meta(13), r#"[{"Key":"a"}]"#)));
     let got = rig.client.get("/v1/kv/web%2fport%20x?dc=DC2").await;
     assert_eq!(got.status, 200);
     assert_eq!(got.body, r#"[{"Key":"a"}]"#);
@@ -42,7 +42,7 @@ async fn a_key_is_read_with_its_headers() {
 
 #[tokio::test]
 async fn header_names_look_as_go_writes_them() {
-    let rig = Rig::start(Fake::answering(found(meta(1), "[]"))).await;
+    let rig = Rig::start(Fake::answering(found(meta(1), "[]")));
     let text =
         raw_exchange(rig.addr, b"GET /v1/kv/a HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
     let text = text.await;
@@ -53,7 +53,7 @@ async fn header_names_look_as_go_writes_them() {
 #[tokio::test]
 async fn questions_follow_path_method_and_parameters() {
     let text = |text: &str| text.to_owned();
-    let rig = Rig::start(Fake::answering(found(meta(1), "true"))).await;
+    let rig = Rig::start(Fake::answering(found(meta(1), "true")));
     let value = bytes::Bytes::from_static(b"v");
     let put = |flags, cas| Question::KvPut { key: text("a"), value: value.clone(), flags, cas };
     let table = [
@@ -87,7 +87,7 @@ async fn questions_follow_path_method_and_parameters() {
 
 #[tokio::test]
 async fn wrong_requests_are_refused_with_a_sentence_and_never_asked() {
-    let rig = Rig::start(Fake::answering(found(meta(1), "true"))).await;
+    let rig = Rig::start(Fake::answering(found(meta(1), "true")));
     let number = "is not a number from 0 to 18446744073709551615";
     let table = [
         ("GET", "/v1/kv/", "Missing key name".to_owned()),
@@ -121,7 +121,7 @@ async fn wrong_requests_are_refused_with_a_sentence_and_never_asked() {
 
 #[tokio::test]
 async fn other_methods_are_refused_with_those_allowed() {
-    let rig = Rig::start(Fake::answering(found(meta(1), "true"))).await;
+    let rig = Rig::start(Fake::answering(found(meta(1), "true")));
     for (method, path, allow) in [
         ("POST", "/v1/kv/a", "OPTIONS,GET,PUT,DELETE"),
         ("POST", "/v1/kv/", "OPTIONS,GET,PUT,DELETE"),
@@ -142,7 +142,7 @@ async fn other_methods_are_refused_with_those_allowed() {
 
 #[tokio::test]
 async fn unknown_paths_are_not_found_and_kv_without_a_slash_has_moved() {
-    let rig = Rig::start(Fake::answering(found(meta(1), "true"))).await;
+    let rig = Rig::start(Fake::answering(found(meta(1), "true")));
     for path in ["/v1/nothing", "/v1/agent/nothing", "/v1/kvx"] {
         let got = rig.client.get(path).await;
         assert_eq!((got.status, got.body.as_str()), (404, ""), "{path}");
@@ -154,7 +154,7 @@ async fn unknown_paths_are_not_found_and_kv_without_a_slash_has_moved() {
 #[tokio::test]
 async fn what_is_absent_is_404_with_its_index_and_no_body() {
     let absent = Answer { outcome: Outcome::Absent, meta: meta(0), body: "[]".into() };
-    let rig = Rig::start(Fake::answering(Ok(absent))).await;
+    let rig = Rig::start(Fake::answering(Ok(absent)));
     let got = rig.client.get("/v1/kv/none").await;
     assert_eq!((got.status, got.body.as_str()), (404, ""));
     assert_eq!(got.header("x-consul-index"), "1");
@@ -163,7 +163,7 @@ async fn what_is_absent_is_404_with_its_index_and_no_body() {
 
 #[tokio::test]
 async fn raw_values_are_plain_text_in_a_sandbox() {
-    let rig = Rig::start(Fake::answering(found(meta(5), "<script>"))).await;
+    let rig = Rig::start(Fake::answering(found(meta(5), "<script>")));
     let got = rig.client.get("/v1/kv/a?raw&pretty").await;
     assert_eq!(got.body, "<script>");
     assert_eq!(got.header("content-type"), "text/plain");
@@ -190,7 +190,7 @@ async fn errors_have_the_status_and_words_of_consul() {
         (AskError::Failed("disk full".to_owned()), 500, "disk full"),
     ];
     for (error, status, text) in table {
-        let rig = Rig::start(Fake::answering(Err(error))).await;
+        let rig = Rig::start(Fake::answering(Err(error)));
         let got = rig.client.get("/v1/kv/a").await;
         assert_eq!((got.status, got.body.as_str()), (status, text));
         assert!(!got.headers.contains_key("x-consul-index"));
@@ -200,7 +200,7 @@ async fn errors_have_the_status_and_words_of_consul() {
 
 #[tokio::test]
 async fn blocking_reads_carry_index_and_wait_and_their_deadline() {
-    let rig = Rig::start(Fake::answering(found(meta(1), "[]"))).await;
+    let rig = Rig::start(Fake::answering(found(meta(1), "[]")));
     let began = tokio::time::Instant::now();
     rig.client.get("/v1/kv/a?index=7&wait=16s&consistent").await;
     let ask = rig.fake.last();
@@ -218,7 +218,7 @@ async fn blocking_reads_carry_index_and_wait_and_their_deadline() {
 
 #[tokio::test]
 async fn every_request_has_its_own_id_and_the_trace_of_its_client() {
-    let rig = Rig::start(Fake::answering(found(meta(1), "true"))).await;
+    let rig = Rig::start(Fake::answering(found(meta(1), "true")));
     let trace = "4bf92f35-77b3-4da6-a3ce-929d0e0e4736";
     let headers = [("X-Causeway-Trace", trace), ("X-Consul-Token", "t0")];
     let got = rig.client.send("PUT", "/v1/kv/a", &headers, "v").await;
@@ -234,7 +234,7 @@ async fn every_request_has_its_own_id_and_the_trace_of_its_client() {
 
 #[tokio::test]
 async fn bodies_over_their_bound_are_too_large() {
-    let rig = Rig::start(Fake::answering(found(meta(1), "true"))).await;
+    let rig = Rig::start(Fake::answering(found(meta(1), "true")));
     let most = "x".repeat(512 * 1024);
     let got = rig.client.send("PUT", "/v1/kv/a", &[], &most).await;
     assert_eq!(got.status, 200);
@@ -252,7 +252,7 @@ async fn bodies_over_their_bound_are_too_large() {
 #[tokio::test]
 async fn transactions_are_read_and_conflicts_are_409() {
     let conflict = Answer { outcome: Outcome::Conflict, meta: Meta::default(), body: "{}".into() };
-    let rig = Rig::start(Fake::answering(Ok(conflict))).await;
+    let rig = Rig::start(Fake::answering(Ok(conflict)));
     let body = r#"[{"KV":{"Verb":"cas","Key":"a","Value":"aGk=","Index":3}}]"#;
     let got = rig.client.send("PUT", "/v1/txn", &[], body).await;
     assert_eq!((got.status, got.body.as_str()), (409, "{}"));
@@ -271,20 +271,20 @@ async fn transactions_are_read_and_conflicts_are_409() {
 #[tokio::test]
 async fn pretty_indents_and_gzip_is_used_for_large_bodies_on_request() {
     let body = format!("[\"{}\"]", "a".repeat(5000));
-    let rig = Rig::start(Fake::answering(found(meta(1), &body))).await;
+    let rig = Rig::start(Fake::answering(found(meta(1), &body)));
     let got = rig.client.get("/v1/kv/a?pretty").await;
     assert_eq!(got.body, format!("[\n    \"{}\"\n]\n", "a".repeat(5000)));
     let got = rig.client.send("GET", "/v1/kv/a", &[("Accept-Encoding", "gzip")], "").await;
     assert_eq!(got.header("content-encoding"), "gzip");
     assert_eq!(got.unzipped(), body);
-    let rig = Rig::start(Fake::answering(found(meta(1), "[]"))).await;
+    let rig = Rig::start(Fake::answering(found(meta(1), "[]")));
     let got = rig.client.send("GET", "/v1/kv/a", &[("Accept-Encoding", "gzip")], "").await;
     assert!(!got.headers.contains_key("content-encoding"));
 }
 
 #[tokio::test]
 async fn a_client_that_goes_away_cancels_its_ask() {
-    let rig = Rig::start(Fake::never()).await;
+    let rig = Rig::start(Fake::never());
     let mut stream = TcpStream::connect(rig.addr).await.unwrap();
     stream.write_all(b"GET /v1/kv/a?index=5 HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
     rig.fake.asked().await;
@@ -294,8 +294,8 @@ async fn a_client_that_goes_away_cancels_its_ask() {
 
 #[tokio::test]
 async fn http2_without_tls_is_understood() {
-    let rig = Rig::start(Fake::answering(found(meta(1), "[]"))).await;
-    let client = Client::http2(rig.addr).await;
+    let rig = Rig::start(Fake::answering(found(meta(1), "[]")));
+    let client = Client::http2(rig.addr);
     assert_eq!(client.get("/v1/kv/a").await.body, "[]");
 }
 
@@ -303,8 +303,7 @@ async fn http2_without_tls_is_understood() {
 async fn connections_of_one_client_are_bounded() {
     let rig = Rig::with(Fake::answering(found(meta(1), "[]")), |config| {
         config.connections_per_client_max = 1;
-    })
-    .await;
+    });
     assert_eq!(rig.client.get("/v1/kv/a").await.status, 200);
     let mut second = TcpStream::connect(rig.addr).await.unwrap();
     let mut text = String::new();
@@ -316,7 +315,7 @@ async fn connections_of_one_client_are_bounded() {
 
 #[tokio::test]
 async fn stopping_ends_blocking_reads_and_then_the_server() {
-    let rig = Rig::start(Fake::never()).await;
+    let rig = Rig::start(Fake::never());
     let blocked =
         tokio::spawn(raw_exchange(rig.addr, b"GET /v1/kv/a?index=5 HTTP/1.1\r\nHost: x\r\n\r\n"));
     rig.fake.asked().await;
@@ -332,8 +331,7 @@ async fn configured_headers_are_on_every_response() {
     let rig = Rig::with(Fake::answering(found(meta(1), "[]")), |config| {
         let name = axum::http::HeaderName::from_static("x-frame-options");
         config.headers = vec![(name, axum::http::HeaderValue::from_static("DENY"))];
-    })
-    .await;
+    });
     for path in ["/v1/kv/a", "/v1/nothing"] {
         assert_eq!(rig.client.get(path).await.header("x-frame-options"), "DENY");
     }
@@ -346,7 +344,7 @@ proptest! {
     fn garbage_on_a_connection_stops_nothing(bytes: Vec<u8>) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
-            let rig = Rig::start(Fake::answering(found(meta(1), "[]"))).await;
+            let rig = Rig::start(Fake::answering(found(meta(1), "[]")));
             let mut stream = TcpStream::connect(rig.addr).await.unwrap();
             let _sent = stream.write_all(&bytes).await;
             drop(stream);

@@ -63,7 +63,7 @@ fn json(got: &Got) -> Value {
 
 #[tokio::test]
 async fn members_look_as_in_consul() {
-    let rig = Rig::start(client()).await;
+    let rig = Rig::start(client());
     rig.pool.publish(vec![
         Member { profile: profile("c1", Role::Client), status: Status::Failed },
         Member { profile: profile("n1", Role::Server), status: Status::Alive },
@@ -78,14 +78,14 @@ async fn members_look_as_in_consul() {
 
 #[tokio::test]
 async fn members_of_the_wan_are_named_with_their_datacenter() {
-    let rig = Rig::start(client().with_server(FakeServer::default())).await;
+    let rig = Rig::start(client().with_server(FakeServer::default()));
     let wan = json(&rig.client.get("/v1/agent/members?wan=1").await);
     assert_eq!(wan[0]["Name"], "n1.dc1");
 }
 
 #[tokio::test]
 async fn self_has_configuration_member_and_stats() {
-    let rig = Rig::start(client().with_server(FakeServer::default())).await;
+    let rig = Rig::start(client().with_server(FakeServer::default()));
     let own = json(&rig.client.get("/v1/agent/self").await);
     assert_eq!(own["Config"]["Datacenter"], "dc1");
     assert_eq!(own["Config"]["Server"], true);
@@ -98,7 +98,7 @@ async fn self_has_configuration_member_and_stats() {
 
 #[tokio::test]
 async fn host_metrics_and_version_answer() {
-    let rig = Rig::start(client()).await;
+    let rig = Rig::start(client());
     let version = json(&rig.client.get("/v1/agent/version").await);
     assert_eq!(version["HumanVersion"], "0.1.0");
     let host = json(&rig.client.get("/v1/agent/host").await);
@@ -111,7 +111,7 @@ async fn host_metrics_and_version_answer() {
 
 #[tokio::test]
 async fn joining_goes_to_the_pool_and_its_failure_to_the_client() {
-    let mut rig = Rig::start(client()).await;
+    let mut rig = Rig::start(client());
     let answer = async {
         let Some(Order::Join { addrs, done }) = rig.orders.recv().await else { panic!() };
         done.send(Err(PoolError::Join("Failed to join x".to_owned()))).unwrap();
@@ -129,7 +129,7 @@ async fn joining_goes_to_the_pool_and_its_failure_to_the_client() {
 async fn joining_the_wan_goes_to_the_server() {
     let server = FakeServer::default();
     let log = server.log.clone();
-    let rig = Rig::start(client().with_server(server)).await;
+    let rig = Rig::start(client().with_server(server));
     let got = rig.client.send("PUT", "/v1/agent/join/10.0.0.1?wan=1", &[], "").await;
     assert_eq!((got.status, got.body.as_str()), (200, ""));
     let got = rig.client.send("PUT", "/v1/agent/force-leave/n2.dc2?wan", &[], "").await;
@@ -141,7 +141,7 @@ async fn joining_the_wan_goes_to_the_server() {
 async fn forcing_out_tells_the_pool_and_raft() {
     let server = FakeServer::default();
     let log = server.log.clone();
-    let mut rig = Rig::start(client().with_server(server)).await;
+    let mut rig = Rig::start(client().with_server(server));
     let answer = async {
         let Some(Order::ForceLeave { name, prune, done }) = rig.orders.recv().await else {
             panic!()
@@ -160,7 +160,7 @@ async fn forcing_out_tells_the_pool_and_raft() {
 async fn leaving_tells_servers_then_the_pool_and_then_stops() {
     let server = FakeServer::default();
     let log = server.log.clone();
-    let mut rig = Rig::start(client().with_server(server)).await;
+    let mut rig = Rig::start(client().with_server(server));
     let answer = async {
         let Some(Order::Leave { done }) = rig.orders.recv().await else { panic!() };
         assert_eq!(*log.lock().unwrap(), ["leave"]);

@@ -134,11 +134,11 @@ pub(in crate::http) fn profile(name: &str, role: Role) -> Profile {
 }
 
 impl Rig {
-    pub(in crate::http) async fn start(fake: Fake) -> Self {
-        Self::with(fake, |_| {}).await
+    pub(in crate::http) fn start(fake: Fake) -> Self {
+        Self::with(fake, |_| {})
     }
 
-    pub(in crate::http) async fn with(fake: Fake, change: impl FnOnce(&mut http::Config)) -> Self {
+    pub(in crate::http) fn with(fake: Fake, change: impl FnOnce(&mut http::Config)) -> Self {
         let fake = Arc::new(fake);
         let (handle, publisher, orders) = pool::channel();
         let stop = CancellationToken::new();
@@ -157,7 +157,7 @@ impl Rig {
         change(&mut config);
         let (addrs, run) = http::bind(config, agent).unwrap();
         let server = tokio::spawn(run);
-        let client = Client::http1(addrs[0]).await;
+        let client = Client::http1(addrs[0]);
         Self { addr: addrs[0], fake, client, stop, server, pool: publisher, orders }
     }
 }
@@ -194,12 +194,12 @@ pub(in crate::http) struct Client {
 }
 
 impl Client {
-    pub(in crate::http) async fn http1(addr: SocketAddr) -> Self {
+    pub(in crate::http) fn http1(addr: SocketAddr) -> Self {
         let inner = hyper_util::client::legacy::Client::builder(TokioExecutor::new()).build_http();
         Self { inner, addr }
     }
 
-    pub(in crate::http) async fn http2(addr: SocketAddr) -> Self {
+    pub(in crate::http) fn http2(addr: SocketAddr) -> Self {
         let inner = hyper_util::client::legacy::Client::builder(TokioExecutor::new())
             .http2_only(true)
             .build_http();

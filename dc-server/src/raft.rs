@@ -62,14 +62,17 @@ type OpenRaft = openraft::Raft<TypeConfig, Machine>;
 /// Entries between two snapshots.
 pub const SNAPSHOT_ENTRIES: u64 = 8192;
 
-/// Entries kept in the log below the newest snapshot, for followers that are a little behind.
-const ENTRIES_KEPT: u64 = 1024;
-
-/// A follower that is further behind than this gets a snapshot; more than [`SNAPSHOT_ENTRIES`].
-const LAG_MAX: u64 = 16_384;
+/// Entries kept in the log below the newest snapshot, in intervals between snapshots: so many that
+/// the snapshot before and the log make up for a damaged newest one, and followers that are a little
+/// behind need none.
+const INTERVALS_KEPT: u64 = 2;
 
 /// Entries in one message at most; their bytes are bounded too.
 const APPEND_ENTRIES_MAX: u64 = 1024;
+
+/// Largest command, so that an entry always fits in one message. The interfaces have lower bounds
+/// of their own; one that is larger comes from a mistake there.
+pub const COMMAND_LEN_MAX: usize = 8 * 1024 * 1024;
 
 /// How long the transfer of a snapshot may take.
 const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(600);
@@ -224,8 +227,8 @@ impl Timing {
             enable_pre_vote: Some(true),
             install_snapshot_timeout: millis(SNAPSHOT_TIMEOUT),
             snapshot_policy: SnapshotPolicy::LogsSinceLast(config.snapshot_entries),
-            max_in_snapshot_log_to_keep: ENTRIES_KEPT.min(config.snapshot_entries),
-            replication_lag_threshold: LAG_MAX.max(config.snapshot_entries * 2),
+            max_in_snapshot_log_to_keep: config.snapshot_entries * INTERVALS_KEPT,
+            replication_lag_threshold: config.snapshot_entries * INTERVALS_KEPT,
             max_payload_entries: APPEND_ENTRIES_MAX,
             ..openraft::Config::default()
         };
@@ -292,6 +295,12 @@ impl Raft {
     /// Waits as long as there is hope; the caller has a deadline, after which the outcome is not
     /// known.
     pub async fn write(&self, command: Command) -> Result<Applied, RaftError> {
+        if command.body.len() > COMMAND_LEN_MAX {
+            let len = command.body.len();
+            return Err(RaftError::Refused(format!(
+                "a write of {len} bytes is larger than {COMMAND_LEN_MAX}"
+            )));
+        }
         let until = Instant::now() + FRESH_LEADER_WAIT;
         let mut pause = Duration::from_millis(1);
         loop {

@@ -113,4 +113,7 @@ pub trait Wal: Send + 'static {
     /// Makes everything written so far durable and then calls `done`, from another task or
     /// thread and never before this returns.
     fn flush(&mut self, done: Done);
+
+    /// Closes the log, which may be asked for from within `done`.
+    fn close(self: Box<Self>);
 }

@@ -35,7 +35,7 @@ pub(super) const READ_LEN_MAX: usize = 4 * 1024 * 1024;
 /// Why this server can't write its log any more, once that is so.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Health {
-    broken: Arc<OnceLock<String>>,
+    pub(super) broken: Arc<OnceLock<String>>,
 }
 
 impl Health {
@@ -104,22 +104,34 @@ impl Log {
     fn start_flush(&self, inner: &mut Inner) {
         inner.flushing = true;
         let told = std::mem::take(&mut inner.waiting);
-        let log = self.clone();
-        inner.wal.flush(Box::new(move |result| log.flushed(told, result)));
+        let (log, health) = (Arc::downgrade(&self.inner), self.health.clone());
+        inner.wal.flush(Box::new(move |result| {
+            if let Err(error) = &result {
+                health.fail("the Raft log can't be made durable", error);
+            }
+            for done in told {
+                let result = result.as_ref().map(|()| ());
+                done(result.map_err(|error| io::Error::new(error.kind(), error.to_string())));
+            }
+            if let Some(inner) = log.upgrade() {
+                Log { inner, health }.flushed();
+            }
+        }));
     }
 
-    fn flushed(&self, told: Vec<Done>, result: io::Result<()>) {
-        if let Err(error) = &result {
-            self.health.fail("the Raft log can't be made durable", error);
+    /// Starts the next flush if something waits for it.
+    fn flushed(self) {
+        {
+            let mut inner = self.lock();
+            if inner.waiting.is_empty() {
+                inner.flushing = false;
+            } else {
+                self.start_flush(&mut inner);
+            }
         }
-        for done in told {
-            done(result.as_ref().map(|()| ()).map_err(|e| io::Error::new(e.kind(), e.to_string())));
-        }
-        let mut inner = self.lock();
-        if inner.waiting.is_empty() {
-            inner.flushing = false;
-        } else {
-            self.start_flush(&mut inner);
+        // The server may have stopped meanwhile: then this was the last to hold the log.
+        if let Some(inner) = Arc::into_inner(self.inner) {
+            inner.into_inner().unwrap_or_else(PoisonError::into_inner).wal.close();
         }
     }
 

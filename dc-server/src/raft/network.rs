@@ -5,6 +5,8 @@
 //! error for every message, also for the question before an election, which would otherwise count
 //! as a yes.
 
+pub mod link;
+
 use std::{future::Future, sync::Arc};
 
 use bytes::Bytes;

@@ -1,1 +1,329 @@
+//! The state against a model that is too simple to be wrong, and the rules one by one.
 
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use lan_agent::ask::{KvVerb, RequestId, TxnOp};
+use proptest::prelude::*;
+use uuid::Uuid;
+
+use super::{
+    Applied, Command, Op, Refused, State, Touched, command, requests::REQUESTS_MAX, txn::Failure,
+    watch::Topic, watch::Watches,
+};
+
+#[derive(Debug, Clone, Default, PartialEq)]
+struct Model {
+    keys: BTreeMap<String, Row>,
+    tombstones: BTreeMap<String, u64>,
+    index: u64,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+struct Row {
+    value: Bytes,
+    flags: u64,
+    create: u64,
+    modify: u64,
+}
+
+impl Model {
+    fn apply(&mut self, index: u64, op: &Op) -> bool {
+        match op {
+            Op::KvSet { key, value, flags, cas } => {
+                let found = self.keys.get(&**key).cloned();
+                if cas.is_some_and(|cas| cas != found.as_ref().map_or(0, |row| row.modify)) {
+                    return false;
+                }
+                let same = found.as_ref().is_some_and(|r| r.value == *value && r.flags == *flags);
+                if !same {
+                    let create = found.map_or(index, |row| row.create);
+                    let row = Row { value: value.clone(), flags: *flags, create, modify: index };
+                    self.keys.insert(key.to_string(), row);
+                    self.index = index;
+                }
+                true
+            }
+            Op::KvDelete { key, cas } => {
+                let Some(row) = self.keys.get(&**key) else { return true };
+                if cas.is_some_and(|cas| cas != row.modify) {
+                    return false;
+                }
+                self.bury(index, &key.to_string());
+                true
+            }
+            Op::KvDeleteTree { prefix } => {
+                let below = |key: &&String| key.starts_with(&**prefix);
+                let keys: Vec<String> = self.keys.keys().filter(below).cloned().collect();
+                keys.iter().for_each(|key| self.bury(index, key));
+                true
+            }
+            Op::ReapTombstones { upto } => {
+                self.tombstones.retain(|_, index| *index > *upto);
+                true
+            }
+            Op::Txn { .. } => unreachable!("not generated here"),
+        }
+    }
+
+    fn bury(&mut self, index: u64, key: &str) {
+        self.keys.remove(key);
+        self.tombstones.insert(key.to_owned(), index);
+        self.index = index;
+    }
+
+    fn index_below(&self, prefix: &str) -> u64 {
+        let changed =
+            self.keys.iter().filter(|(k, _)| k.starts_with(prefix)).map(|(_, r)| r.modify);
+        let deleted =
+            self.tombstones.iter().filter(|(k, _)| k.starts_with(prefix)).map(|(_, i)| *i);
+        let known = changed.chain(deleted).max().filter(|_| !prefix.is_empty());
+        known.unwrap_or(self.index)
+    }
+
+    fn of(state: &State) -> Self {
+        let rows = state.kv().below("").map(|(key, entry)| {
+            let row = Row {
+                value: entry.value.clone(),
+                flags: entry.flags,
+                create: entry.create_index,
+                modify: entry.modify_index,
+            };
+            (key.to_string(), row)
+        });
+        let tombstones = state.kv().tombstones("").map(|(key, index)| (key.to_string(), index));
+        Self { keys: rows.collect(), tombstones: tombstones.collect(), index: state.kv().index() }
+    }
+}
+
+fn keys() -> impl Strategy<Value = String> {
+    "[aäb/]{0,4}"
+}
+
+fn ops() -> impl Strategy<Value = Op> {
+    let cas = || proptest::option::weighted(0.4, 0u64..12);
+    prop_oneof![
+        6 => (keys(), 0u8..3, 0u64..2, cas()).prop_map(|(key, value, flags, cas)| Op::KvSet {
+            key: key.into(),
+            value: Bytes::from(vec![value; value as usize]),
+            flags,
+            cas,
+        }),
+        2 => (keys(), cas()).prop_map(|(key, cas)| Op::KvDelete { key: key.into(), cas }),
+        1 => keys().prop_map(|prefix| Op::KvDeleteTree { prefix: prefix.into() }),
+        1 => (0u64..12).prop_map(|upto| Op::ReapTombstones { upto }),
+    ]
+}
+
+fn apply(state: &mut State, index: u64, op: &Op) -> (Applied, Vec<String>) {
+    let mut touched = Touched::default();
+    let applied = state.apply(index, &Command::new(None, op), &mut touched).unwrap();
+    (applied, touched.keys.iter().map(|key| key.to_string()).collect())
+}
+
+fn set(key: &str, value: &'static str) -> Op {
+    Op::KvSet { key: key.into(), value: value.into(), flags: 0, cas: None }
+}
+
+proptest! {
+    #[test]
+    fn the_table_does_what_the_model_does(ops in prop::collection::vec(ops(), 1..40)) {
+        let mut state = State::default();
+        let mut model = Model::default();
+        for (index, op) in (1..).zip(&ops) {
+            let before = model.clone();
+            let expected = model.apply(index, op);
+            let (applied, touched) = apply(&mut state, index, op);
+            if !matches!(op, Op::ReapTombstones { .. }) {
+                prop_assert_eq!(applied, Applied::Done(expected));
+            }
+            prop_assert_eq!(&Model::of(&state), &model);
+            let changed: Vec<String> = before.keys.keys().chain(model.keys.keys())
+                .filter(|key| before.keys.get(*key) != model.keys.get(*key))
+                .cloned()
+                .collect::<std::collections::BTreeSet<_>>()
+                .into_iter()
+                .collect();
+            prop_assert_eq!(touched, changed);
+            for prefix in ["", "a", "a/", "ä", "b/b"] {
+                prop_assert_eq!(state.kv().index_below(prefix), model.index_below(prefix));
+            }
+        }
+    }
+
+    #[test]
+    fn only_those_are_woken_whose_key_or_prefix_it_is(
+        topics in prop::collection::vec((any::<bool>(), keys()), 0..12),
+        written in keys(),
+    ) {
+        let watches = Watches::default();
+        let watchers: Vec<_> = topics.iter().map(|(prefix, text)| {
+            let topic = if *prefix { Topic::Prefix(text) } else { Topic::Key(text) };
+            let watch = watches.watch(topic);
+            let changed = Box::pin(watch.changed());
+            (watch, changed)
+        }).collect();
+        prop_assert_eq!(watches.len(), topics.len());
+        watches.wake(&Touched { keys: vec![written.as_str().into()] });
+        for ((prefix, text), (watch, changed)) in topics.iter().zip(watchers) {
+            let concerned = if *prefix { written.starts_with(text) } else { written == *text };
+            let mut changed = changed;
+            let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+            let woken = std::future::Future::poll(changed.as_mut(), &mut context).is_ready();
+            prop_assert_eq!(woken, concerned, "{} {:?}", prefix, text);
+            drop(watch);
+        }
+        prop_assert!(watches.is_empty());
+    }
+}
+
+#[test]
+fn setting_what_is_there_changes_no_index() {
+    let mut state = State::default();
+    apply(&mut state, 5, &set("a", "1"));
+    assert_eq!(apply(&mut state, 6, &set("a", "1")), (Applied::Done(true), vec![]));
+    let entry = state.kv().get("a").unwrap();
+    assert_eq!((entry.create_index, entry.modify_index, state.kv().index()), (5, 5, 5));
+    assert_eq!(state.applied(), 6);
+}
+
+#[test]
+fn a_deletion_below_a_prefix_raises_its_index_until_it_is_reaped() {
+    let mut state = State::default();
+    apply(&mut state, 1, &set("a/1", "1"));
+    apply(&mut state, 2, &set("a/2", "1"));
+    apply(&mut state, 3, &set("b", "1"));
+    apply(&mut state, 4, &Op::KvDelete { key: "a/2".into(), cas: None });
+    assert_eq!(state.kv().index_below("a/"), 4);
+    assert_eq!(state.kv().index_below("b"), 3);
+    apply(&mut state, 5, &Op::ReapTombstones { upto: 4 });
+    assert_eq!(state.kv().index_below("a/"), 1);
+    assert_eq!(state.kv().index(), 4);
+}
+
+#[test]
+fn a_request_that_was_applied_is_answered_as_it_was() {
+    let mut state = State::default();
+    let request = Some(RequestId(Uuid::from_u128(1)));
+    let once = Command::new(
+        request,
+        &Op::KvSet { key: "a".into(), value: "1".into(), flags: 0, cas: Some(0) },
+    );
+    let mut touched = Touched::default();
+    assert_eq!(state.apply(1, &once, &mut touched), Ok(Applied::Done(true)));
+    touched = Touched::default();
+    assert_eq!(state.apply(2, &once, &mut touched), Ok(Applied::Done(true)));
+    assert!(touched.keys.is_empty());
+    assert_eq!(state.kv().get("a").unwrap().modify_index, 1);
+}
+
+#[test]
+fn the_oldest_requests_are_forgotten() {
+    let mut state = State::default();
+    let op = set("a", "1");
+    let id = |n: u64| RequestId(Uuid::from_u128(u128::from(n)));
+    for n in 1..=REQUESTS_MAX as u64 + 10 {
+        let command = Command::new(Some(id(n)), &op);
+        state.apply(n, &command, &mut Touched::default()).unwrap();
+    }
+    assert_eq!(state.requests().len(), REQUESTS_MAX);
+    assert!(state.requests().get(id(10)).is_none());
+    assert!(state.requests().get(id(11)).is_some());
+}
+
+fn op(verb: KvVerb, key: &str, value: &'static str, index: u64) -> TxnOp {
+    TxnOp { verb, key: key.to_owned(), value: value.into(), flags: 0, index }
+}
+
+#[test]
+fn a_transaction_changes_all_or_nothing() {
+    let mut state = State::default();
+    apply(&mut state, 1, &set("a", "1"));
+    let before = Model::of(&state);
+    let ops = vec![
+        op(KvVerb::Set, "b", "2", 0),
+        op(KvVerb::Get, "none", "", 0),
+        op(KvVerb::Cas, "a", "3", 9),
+    ];
+    let (applied, touched) = apply(&mut state, 2, &Op::Txn { ops });
+    let Applied::Txn(outcome) = applied else { panic!("not a transaction") };
+    let failure = |op, what: &str| Failure { op, what: what.to_owned() };
+    assert_eq!(
+        outcome.failures,
+        [
+            failure(1, "key \"none\" doesn't exist"),
+            failure(2, "failed to set key \"a\", index is stale"),
+        ]
+    );
+    assert!(outcome.results.is_empty() && touched.is_empty());
+    assert_eq!(Model::of(&state), before);
+    let ops = vec![
+        op(KvVerb::Set, "b", "2", 0),
+        op(KvVerb::Get, "b", "", 0),
+        op(KvVerb::Delete, "a", "", 0),
+        op(KvVerb::CheckNotExists, "a", "", 0),
+    ];
+    let (_, touched) = apply(&mut state, 3, &Op::Txn { ops });
+    assert_eq!(touched, ["b", "a"]);
+}
+
+#[test]
+fn commands_look_on_disk_as_they_always_did() {
+    let request = Some(RequestId(Uuid::from_u128(0x1122_3344)));
+    let set =
+        Op::KvSet { key: "k".into(), value: Bytes::from_static(b"v\0"), flags: 7, cas: Some(9) };
+    let hex = |command: &Command| {
+        let bytes = rmp_serde::to_vec_named(command).unwrap();
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>()
+    };
+    let golden = [
+        (
+            Command::new(request, &set),
+            "83a172c41000000000000000000000000011223344a16b01a162c41d84a36b6579a16ba576616c7565c4027600a5666c61677307a363617309",
+        ),
+        (
+            Command::new(None, &Op::KvDelete { key: "k".into(), cas: None }),
+            "82a16b02a162c40781a36b6579a16b",
+        ),
+        (
+            Command::new(None, &Op::KvDeleteTree { prefix: "p/".into() }),
+            "82a16b03a162c40b81a6707265666978a2702f",
+        ),
+        (
+            Command::new(None, &Op::ReapTombstones { upto: 300 }),
+            "82a16b05a162c40981a47570746fcd012c",
+        ),
+    ];
+    for (command, expected) in golden {
+        assert_eq!(hex(&command), expected);
+        let bytes = rmp_serde::to_vec_named(&command).unwrap();
+        let read: Command = rmp_serde::from_slice(&bytes).unwrap();
+        assert_eq!(read.op(), command.op());
+    }
+}
+
+#[test]
+fn every_command_reads_back() {
+    let ops = [
+        set("k", "v"),
+        Op::KvDelete { key: "k".into(), cas: Some(3) },
+        Op::KvDeleteTree { prefix: "".into() },
+        Op::Txn { ops: vec![op(KvVerb::DeleteCas, "k", "", 4), op(KvVerb::GetTree, "", "", 0)] },
+        Op::ReapTombstones { upto: 1 },
+    ];
+    for op in ops {
+        assert_eq!(Command::new(None, &op).op(), Ok(op));
+    }
+}
+
+#[test]
+fn an_unknown_command_stops_the_server_unless_it_may_be_passed_over() {
+    let mut state = State::default();
+    let mut command = Command::new(None, &set("a", "1"));
+    command.kind = 99;
+    let refused = state.apply(1, &command, &mut Touched::default());
+    assert_eq!(refused, Err(Refused::UnknownKind { kind: 99 }));
+    command.kind = 99 | command::OPTIONAL;
+    assert_eq!(state.apply(1, &command, &mut Touched::default()), Ok(Applied::Nothing));
+    assert_eq!((state.applied(), state.kv().len()), (1, 0));
+}

@@ -257,4 +257,6 @@ impl Wal for Memory {
     fn flush(&mut self, done: Done) {
         self.sync(done);
     }
+
+    fn close(self: Box<Self>) {}
 }

@@ -114,4 +114,9 @@ impl Wal for FileLog {
             tracing::error!(%error, "Raft log can't be flushed");
         }
     }
+
+    fn close(self: Box<Self>) {
+        // Dropping the log waits for its writer, which may be the thread that is calling.
+        drop(std::thread::Builder::new().spawn(move || drop(self)));
+    }
 }

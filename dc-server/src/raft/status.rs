@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use openraft::{Instant as _, ServerState, async_runtime::watch::WatchReceiver};
+use openraft::{Instant as _, ServerState, TokioInstant, async_runtime::watch::WatchReceiver};
 use tokio::{sync::watch, time::Instant};
 use topology::NodeName;
 
@@ -155,11 +155,11 @@ impl Raft {
     /// Tells whether this server leads and a quorum confirmed it within the lease. Only
     /// [`Raft::confirm`] makes sure.
     pub fn is_leader(&self) -> bool {
-        self.raft.as_leader().is_ok_and(|leader| {
-            leader
-                .last_quorum_acked()
-                .is_none_or(|acked| acked.elapsed() < self.timing.silence_max())
-        }) && self.health.broken().is_none()
+        let Ok(leader) = self.raft.as_leader() else { return false };
+        // Nobody answers a leader that is alone, so the time of the last answer stands still.
+        let alone = self.raft.voter_ids().eq([self.id]);
+        let recent = |acked: TokioInstant| acked.elapsed() < self.timing.silence_max();
+        (alone || leader.last_quorum_acked().is_none_or(recent)) && self.health.broken().is_none()
     }
 
     /// Returns the server that leads, unless it was not heard for longer than a leader may be

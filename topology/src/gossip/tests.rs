@@ -1,12 +1,11 @@
 //! Pools of engines in virtual time: join, kill, leave, partition, restart, loss, nonsense.
 
 mod network;
+mod wire;
 
 use std::net::SocketAddr;
 
-use bytes::Bytes;
 use expect_test::expect;
-use proptest::prelude::{any, prop, prop_assert, proptest};
 
 use self::network::{Network, profile, secs};
 use super::{
@@ -499,53 +498,4 @@ fn a_roster_of_five_thousand_merges_at_once() {
     out.clear();
     joiner.handle(secs(2.0), Input::Sync(state), &mut out);
     assert!(out.is_empty(), "nothing new the second time");
-}
-
-/// An engine that is in a pool of two.
-fn paired() -> Engine {
-    let mut net = Network::lan(1, 2, 0);
-    net.run(secs(3.0));
-    let state = net.engine(addr(1)).export();
-    let mut engine = Engine::new(Config::lan(), profile("s0", "dc1", 0), 9, 9);
-    engine.handle(secs(1.0), Input::Sync(state), &mut Vec::new());
-    engine
-}
-
-proptest! {
-    #[test]
-    fn nonsense_is_ignored(data in prop::collection::vec(any::<u8>(), 0..200)) {
-        let mut engine = paired();
-        let mut out = Vec::new();
-        engine.handle(secs(2.0), Input::Packet { from: addr(9), data: data.clone().into() }, &mut out);
-        engine.handle(secs(2.0), Input::Sync(data.into()), &mut out);
-        prop_assert!(out.is_empty());
-        prop_assert!(engine.nonsense() >= 1);
-    }
-
-    #[test]
-    fn damaged_packets_and_states_never_panic(
-        at in any::<prop::sample::Index>(),
-        bit in 0..8_u32,
-        cut in any::<prop::sample::Index>(),
-    ) {
-        let mut out = Vec::new();
-        let mut joiner = Engine::new(Config::lan(), profile("s1", "dc1", 1), 7, 7);
-        joiner.handle(secs(1.0), Input::Join(vec![addr(0)]), &mut out);
-        let state = joiner.export();
-        let mut goods: Vec<Bytes> = vec![state];
-        goods.extend(out.drain(..).filter_map(|output| match output {
-            Output::Send { data, .. } => Some(data),
-            _ => None,
-        }));
-        for good in goods {
-            let mut bad = good.to_vec();
-            bad[at.index(good.len())] ^= 1 << bit;
-            for bad in [bad, good[..cut.index(good.len())].to_vec()] {
-                let mut engine = paired();
-                engine.handle(secs(2.0), Input::Packet { from: addr(1), data: bad.clone().into() }, &mut out);
-                engine.handle(secs(2.0), Input::Sync(bad.into()), &mut out);
-                engine.handle(secs(2.0), Input::Packet { from: addr(1), data: good.clone() }, &mut out);
-            }
-        }
-    }
 }

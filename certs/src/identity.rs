@@ -159,14 +159,18 @@ impl Identity {
         format!("{}.{}.{domain}", self.role, self.dc)
     }
 
-    fn merged(self, other: Self) -> Result<Self, IdentityError> {
-        let same_place = self.dc == other.dc && self.role == other.role;
+    /// Tells whether both may be one holder: one of them may leave the node open.
+    pub(crate) fn agrees(&self, other: &Self) -> bool {
         let same_node = match (&self.node, &other.node) {
             // DNS names have no capitals, node names may.
             (Some(one), Some(two)) => one.as_str().eq_ignore_ascii_case(two.as_str()),
             _ => true,
         };
-        if !same_place || !same_node {
+        self.dc == other.dc && self.role == other.role && same_node
+    }
+
+    fn merged(self, other: Self) -> Result<Self, IdentityError> {
+        if !self.agrees(&other) {
             return Err(IdentityError::Contradiction {
                 first: self.to_string(),
                 second: other.to_string(),

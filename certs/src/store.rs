@@ -166,7 +166,7 @@ impl Keys {
             return Ok(Reload::Unchanged);
         }
         let new = Current::new(bundle, &self.0.domains, &self.0.provider)?;
-        if new.identity != old.identity {
+        if !new.identity.agrees(&old.identity) {
             return Err(KeyError::OtherIdentity {
                 expected: old.identity.to_string(),
                 found: new.identity.to_string(),

@@ -352,11 +352,7 @@ async fn drain(connection: Arc<Connection>) {
 fn check_identity(config: &Config) -> Result<(), LinkError> {
     let certificate = config.keys.identity();
     let me = &config.me;
-    let same_node = match (&certificate.node, &me.node) {
-        (Some(one), Some(two)) => one.as_str().eq_ignore_ascii_case(two.as_str()),
-        _ => true,
-    };
-    if certificate.dc == me.dc && certificate.role == me.role && same_node {
+    if certificate.agrees(me) {
         return Ok(());
     }
     Err(LinkError::OtherIdentity { certificate: certificate.to_string(), node: me.to_string() })

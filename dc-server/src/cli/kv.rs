@@ -48,13 +48,12 @@ const CAS: Flag = Flag::bool("cas", "Only if the key was not changed since -modi
 const MODIFY_INDEX: Flag =
     Flag::value("modify-index", "index", "The ModifyIndex that -cas compares with.");
 
-/// Reads `-cas` and `-modify-index`, which need each other.
+/// Reads `-cas` with its `-modify-index`.
 fn cas(line: &Line) -> anyhow::Result<Option<u64>> {
     match (line.is_set("cas"), line.value("modify-index")) {
         (true, Some(index)) => Ok(Some(number("modify-index", index)?)),
         (true, None) => bail!("Must specify -modify-index with -cas!"),
-        (false, Some(_)) => bail!("Cannot specify -modify-index without -cas!"),
-        (false, None) => Ok(None),
+        (false, _) => Ok(None),
     }
 }
 

@@ -103,6 +103,15 @@ impl Member {
         }
     }
 
+    /// The segment as Consul shows it: a server is in all, and a client in the default one.
+    fn segment(&self) -> &str {
+        match (self.tag("segment"), self.kind()) {
+            ("", "server") => "<all>",
+            ("", _) => "<default>",
+            (segment, _) => segment,
+        }
+    }
+
     /// The version, without the revision behind a colon.
     fn build(&self) -> &str {
         self.tag("build").split(':').next().unwrap_or_default()
@@ -113,11 +122,6 @@ fn standard(members: &[Member]) -> String {
     let mut rows =
         vec![row(["Node", "Address", "Status", "Type", "Build", "Protocol", "DC", "Segment"])];
     for member in members {
-        let segment = match (member.tag("segment"), member.kind()) {
-            ("", "server") => "<all>",
-            ("", _) => "<default>",
-            (segment, _) => segment,
-        };
         rows.push(row([
             &member.name,
             &member.address(),
@@ -126,7 +130,7 @@ fn standard(members: &[Member]) -> String {
             member.build(),
             member.tag("vsn"),
             member.tag("dc"),
-            segment,
+            member.segment(),
         ]));
     }
     columns(&rows)
@@ -135,7 +139,9 @@ fn standard(members: &[Member]) -> String {
 fn detailed(members: &[Member]) -> String {
     let mut rows = vec![row(["Node", "Address", "Status", "Tags"])];
     for member in members {
-        let tags: Vec<String> = member.tags.iter().map(|(k, v)| format!("{k}={v}")).collect();
+        let value = |name: &str, value| if name == "segment" { member.segment() } else { value };
+        let tags: Vec<String> =
+            member.tags.iter().map(|(k, v)| format!("{k}={}", value(k, v))).collect();
         rows.push(row([
             &member.name,
             &member.address(),

@@ -308,7 +308,6 @@ fn kv_put_says_when_it_did_not_write() {
             "Error! Failed writing data: Invalid key. Key must not begin with a '/': /a",
         ),
         (vec!["kv", "put", "-cas", "a"], "Must specify -modify-index with -cas!"),
-        (vec!["kv", "put", "-modify-index=1", "a"], "Cannot specify -modify-index without -cas!"),
         (
             vec!["kv", "put", "-acquire", "a"],
             "Error! Missing -session (required with -acquire and -release)",
@@ -392,7 +391,7 @@ fn an_exported_tree_can_be_imported() {
         &[(200, "true"), (200, "true")],
         tree,
         expect![[r#"
-        > PUT /v1/kv/a?flags=0
+        > PUT /v1/kv/a
         > PUT /v1/kv/b%20c?flags=5 x
         Imported: a
         Imported: b c

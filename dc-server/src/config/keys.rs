@@ -89,6 +89,8 @@ pub(super) const OBSOLETE: &str = "it has no effect in current versions of Consu
 pub(super) const CLOUD: &str = "Causeway does not talk to HashiCorp's cloud";
 /// Reason: it tunes a part that Causeway does not have.
 pub(super) const INTERNAL: &str = "it tunes a part of Consul that Causeway does not have";
+/// Reason: there is no such interface.
+pub(super) const NO_GRPC: &str = "Causeway has no gRPC interface";
 /// Reason: every link is mutually authenticated, always.
 pub(super) const ALWAYS_TLS: &str = "Causeway always authenticates both sides of its own links";
 

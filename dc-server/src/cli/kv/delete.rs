@@ -29,6 +29,9 @@ fn run(call: &mut Call<'_>) -> anyhow::Result<u8> {
     if key.is_empty() && !recurse {
         bail!("Error! Missing KEY argument");
     }
+    if call.line.value("modify-index").is_some() && !call.line.is_set("cas") {
+        bail!("Cannot specify -modify-index without -cas!");
+    }
     let cas = cas(&call.line)?.map(|index| index.to_string());
     if recurse && cas.is_some() {
         bail!("Cannot specify both -cas and -recurse!");
@@ -40,12 +43,15 @@ fn run(call: &mut Call<'_>) -> anyhow::Result<u8> {
     if let Some(index) = &cas {
         query.push(("cas", index.as_str()));
     }
-    let what = if recurse { "prefix" } else { "key" };
+    let failed = match recurse {
+        true => "Error! Did not delete prefix",
+        false => "Error deleting key",
+    };
     let deleted = call
         .client()?
         .delete(&format!("/v1/kv/{key}"), &query)
         .and_then(|answer| answer.ok())
-        .map_err(|error| anyhow::anyhow!("Error! Did not delete {what} {key}: {error:#}"))?;
+        .map_err(|error| anyhow::anyhow!("{failed} {key}: {error:#}"))?;
     if cas.is_some() && deleted.trim_ascii() != b"true" {
         bail!("Error! Did not delete key {key}: CAS failed");
     }

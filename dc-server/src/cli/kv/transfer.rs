@@ -75,8 +75,9 @@ fn import(call: &mut Call<'_>) -> anyhow::Result<u8> {
             .decode(entry.value.trim())
             .map_err(|error| anyhow!("Error base 64 decoding value for key {key}: {error}"))?;
         let flags = entry.flags.to_string();
+        let query: &[(&str, &str)] = if entry.flags == 0 { &[] } else { &[("flags", &flags)] };
         client
-            .put(&format!("/v1/kv/{key}"), &[("flags", &flags)], value)
+            .put(&format!("/v1/kv/{key}"), query, value)
             .and_then(|answer| answer.ok())
             .map_err(|error| anyhow!("Error! Failed writing data for key {key}: {error:#}"))?;
         call.say(format!("Imported: {key}"))?;

@@ -116,7 +116,8 @@ impl Build<'_> {
 
     pub(super) fn raft(&mut self) -> Raft {
         let multiplier = match self.settings.integer("performance.raft_multiplier") {
-            None => 1,
+            // Zero asks for the default, as in current versions of Consul.
+            None | Some(0) => 1,
             Some(n @ 1..=10) => n as u8,
             Some(n) => {
                 self.bad(

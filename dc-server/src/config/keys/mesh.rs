@@ -2,7 +2,7 @@
 
 use super::{
     Key,
-    Kind::{Block, Bool, Duration, Raw, Secret, Text, Texts},
+    Kind::{Block, Bool, Duration, Raw, Secret, Text, TextMap, Texts},
     LATER, MESH, ignored,
 };
 
@@ -39,7 +39,24 @@ pub(super) const KEYS: &[Key] = &[
     ignored("auto_config.server_addresses", Texts, AUTO),
     ignored("auto_config.dns_sans", Texts, AUTO),
     ignored("auto_config.ip_sans", Texts, AUTO),
-    ignored("auto_config.authorization", Raw, AUTO),
+    ignored("auto_config.authorization", Block, AUTO),
+    ignored("auto_config.authorization.enabled", Bool, AUTO),
+    ignored("auto_config.authorization.static", Block, AUTO),
+    ignored("auto_config.authorization.static.allow_reuse", Bool, AUTO),
+    ignored("auto_config.authorization.static.claim_mappings", TextMap, AUTO),
+    ignored("auto_config.authorization.static.list_claim_mappings", TextMap, AUTO),
+    ignored("auto_config.authorization.static.claim_assertions", Texts, AUTO),
+    ignored("auto_config.authorization.static.bound_audiences", Texts, AUTO),
+    ignored("auto_config.authorization.static.bound_issuer", Text, AUTO),
+    ignored("auto_config.authorization.static.clock_skew_leeway", Duration, AUTO),
+    ignored("auto_config.authorization.static.expiration_leeway", Duration, AUTO),
+    ignored("auto_config.authorization.static.not_before_leeway", Duration, AUTO),
+    ignored("auto_config.authorization.static.jwks_ca_cert", Text, AUTO),
+    ignored("auto_config.authorization.static.jwks_url", Text, AUTO),
+    ignored("auto_config.authorization.static.jwt_supported_algs", Texts, AUTO),
+    ignored("auto_config.authorization.static.jwt_validation_pub_keys", Texts, AUTO),
+    ignored("auto_config.authorization.static.oidc_discovery_ca_cert", Text, AUTO),
+    ignored("auto_config.authorization.static.oidc_discovery_url", Text, AUTO),
 ];
 
 /// Reason: datacenters are joined by the WAN pool.

@@ -3,7 +3,7 @@
 use super::{
     ENTERPRISE, INTERNAL, Key,
     Kind::{Block, Bool, Duration, Integer, Port, Raw, Text, TextMap, Texts},
-    LATER, MESH, alias, ignored, used,
+    LATER, MESH, NO_GRPC, alias, ignored, used,
 };
 
 pub(super) const KEYS: &[Key] = &[
@@ -53,8 +53,20 @@ pub(super) const KEYS: &[Key] = &[
     alias("retry_interval_lan", Duration, "retry_interval"),
     alias("retry_join_lan", Texts, "retry_join"),
     used("rejoin_after_leave", Bool),
-    ignored("gossip_lan", Raw, GOSSIP),
-    ignored("gossip_wan", Raw, GOSSIP),
+    ignored("gossip_lan", Block, GOSSIP),
+    ignored("gossip_lan.gossip_nodes", Integer, GOSSIP),
+    ignored("gossip_lan.gossip_interval", Duration, GOSSIP),
+    ignored("gossip_lan.probe_interval", Duration, GOSSIP),
+    ignored("gossip_lan.probe_timeout", Duration, GOSSIP),
+    ignored("gossip_lan.retransmit_mult", Integer, GOSSIP),
+    ignored("gossip_lan.suspicion_mult", Integer, GOSSIP),
+    ignored("gossip_wan", Block, GOSSIP),
+    ignored("gossip_wan.gossip_nodes", Integer, GOSSIP),
+    ignored("gossip_wan.gossip_interval", Duration, GOSSIP),
+    ignored("gossip_wan.probe_interval", Duration, GOSSIP),
+    ignored("gossip_wan.probe_timeout", Duration, GOSSIP),
+    ignored("gossip_wan.retransmit_mult", Integer, GOSSIP),
+    ignored("gossip_wan.suspicion_mult", Integer, GOSSIP),
     used("unix_sockets", Block),
     used("unix_sockets.mode", Text),
     ignored("unix_sockets.user", Text, LATER),
@@ -69,7 +81,8 @@ pub(super) const KEYS: &[Key] = &[
     ignored("disable_kv_key_validation", Bool, LATER),
     ignored("discovery_max_stale", Duration, LATER),
     ignored("use_streaming_backend", Bool, INTERNAL),
-    ignored("rpc", Raw, INTERNAL),
+    ignored("rpc", Block, INTERNAL),
+    ignored("rpc.enable_streaming", Bool, INTERNAL),
     ignored("dns_config", Block, LATER),
     ignored("dns_config.allow_stale", Bool, LATER),
     ignored("dns_config.max_stale", Duration, LATER),
@@ -103,7 +116,10 @@ pub(super) const KEYS: &[Key] = &[
     ignored("ui_config.metrics_provider", Text, LATER),
     ignored("ui_config.metrics_provider_files", Texts, LATER),
     ignored("ui_config.metrics_provider_options_json", Text, LATER),
-    ignored("ui_config.metrics_proxy", Raw, LATER),
+    ignored("ui_config.metrics_proxy", Block, LATER),
+    ignored("ui_config.metrics_proxy.base_url", Text, LATER),
+    ignored("ui_config.metrics_proxy.path_allowlist", Texts, LATER),
+    ignored("ui_config.metrics_proxy.add_headers", Raw, LATER),
     ignored("ui_config.dashboard_url_templates", TextMap, LATER),
     ignored("ui_config.hcp_enabled", Bool, super::CLOUD),
     alias("ui", Bool, "ui_config.enabled"),
@@ -111,7 +127,5 @@ pub(super) const KEYS: &[Key] = &[
     alias("ui_content_path", Text, "ui_config.content_path"),
 ];
 
-/// Reason: there is no such listener.
-const NO_GRPC: &str = "Causeway has no gRPC interface";
 /// Reason: the pools are another protocol.
 const GOSSIP: &str = "Causeway's pools have their own pace";

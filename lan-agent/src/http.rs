@@ -17,6 +17,7 @@ mod local;
 mod reply;
 mod routes;
 mod serve;
+mod stall;
 mod status;
 mod txn;
 mod wait;

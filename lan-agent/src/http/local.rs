@@ -110,7 +110,10 @@ pub(super) async fn join(cx: Context) -> Result<Reply, Failure> {
 
 /// `/v1/agent/leave`: answers when the others were told; the agent stops thereafter.
 pub(super) async fn leave(cx: Context) -> Result<Reply, Failure> {
-    cx.agent.leave().await.map_err(Failure::internal)?;
+    // A client that goes away meanwhile does not stop it halfway.
+    let agent = cx.agent.clone();
+    let left = tokio::spawn(async move { agent.leave().await }).await;
+    left.map_err(|error| Failure::internal(error.to_string()))?.map_err(Failure::internal)?;
     Ok(Reply::empty())
 }
 

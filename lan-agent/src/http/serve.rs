@@ -1,7 +1,7 @@
 //! Listeners and connections: accepts, bounds, and ends them.
 //!
 //! A connection is HTTP/1.1 or HTTP/2 without TLS, found out from its first bytes. One that
-//! sends no request for [`IDLE_MAX`] is closed; a client address with too many of them is told
+//! sends no request for [`IDLE_MAX`] or reads nothing for [`STALL_MAX`] is closed; a client address with too many of them is told
 //! so with 429. When the agent stops, listeners close first, connections end after the request
 //! that they are in, and what is left after the grace is dropped.
 
@@ -26,12 +26,15 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, warn};
 
-use super::{BindError, Config, routes};
+use super::{BindError, Config, routes, stall::Unstalled};
 use crate::{agent::Agent, metrics::Metrics};
 
 /// How long a connection may be without a whole request head. More than the 90 s for which Go's
 /// clients keep idle connections, so that they close first.
 const IDLE_MAX: Duration = Duration::from_secs(120);
+
+/// How long a client may take nothing of a response.
+const STALL_MAX: Duration = Duration::from_secs(60);
 
 /// Longest head of a request: a path with a long key, and a token.
 const HEAD_LEN_MAX: usize = 32 * 1024;
@@ -161,6 +164,7 @@ async fn converse(server: Arc<Server>, stream: TcpStream, peer: SocketAddr, _sea
     if let Err(error) = stream.set_nodelay(true) {
         debug!(%peer, %error, "no TCP_NODELAY");
     }
+    let stream = Unstalled::new(stream, STALL_MAX);
     let service = TowerToHyperService::new(server.router.clone());
     let connection = server.protocol.serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);

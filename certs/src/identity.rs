@@ -292,4 +292,20 @@ mod tests {
         let error = Identity::from_certificate(b"garbage", &Domains::default()).unwrap_err();
         assert_eq!(error, IdentityError::Encoding);
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_identity_survives_its_uri(dc in "[a-z0-9_-]{1,63}", node in "[A-Za-z0-9_.-]{1,128}") {
+            let dc = Datacenter::new(dc).unwrap();
+            let me = Identity::new(dc, Role::Client, Some(NodeName::new(node).unwrap()));
+            assert_eq!(Identity::from_uri(&me.uri().unwrap()), Ok(me));
+        }
+
+        #[test]
+        fn no_text_breaks_the_reader(text in "(causeway://)?[a-z/.:]{0,40}", bytes: Vec<u8>) {
+            let _ = Identity::from_uri(&text);
+            let _ = Identity::from_dns(&text, &Domains::default());
+            let _ = Identity::from_certificate(&bytes, &Domains::default());
+        }
+    }
 }

@@ -165,4 +165,14 @@ mod tests {
             assert_eq!(Datagram::decode(Bytes::copy_from_slice(bytes)), None, "{bytes:?}");
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn what_is_read_from_any_datagram_is_what_was_in_it(bytes: Vec<u8>) {
+            let bytes = Bytes::from(bytes);
+            if let Some(datagram) = Datagram::decode(bytes.clone()) {
+                assert_eq!(datagram.encode(), bytes);
+            }
+        }
+    }
 }

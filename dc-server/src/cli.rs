@@ -8,6 +8,7 @@
 //! Exit codes are Consul's: 0, 1 for errors, 2 where a command found nothing to say, 127 for a
 //! command that does not exist.
 
+pub mod agent;
 pub mod client;
 pub mod drill;
 pub mod flags;
@@ -44,6 +45,7 @@ use self::{
 
 /// Every command, in the order of the help.
 const COMMANDS: &[&Command] = &[
+    &agent::COMMAND,
     &leave::FORCE_LEAVE,
     &info::COMMAND,
     &join::COMMAND,

@@ -1,0 +1,301 @@
+//! Answers every ask, wherever it came in: the one place that knows all the ways.
+//!
+//! ```text
+//! loop {
+//!     way::decide ──┬─▶ Datacenter   envelope to one of its servers; its answer is the answer
+//!                   ├─▶ Local        status, stale reads: what this server has
+//!                   ├─▶ Here         write: Raft; read: confirm leadership, answer from the state
+//!                   ├─▶ Leader       the same ask, to the leader
+//!                   └─▶ Await
+//!     no leader, or not the leader any more: wait until leadership changes, within the hold time
+//! }
+//! ```
+//!
+//! Repeating is safe: a write carries its request id and applies once. What can't be decided
+//! within the hold time fails with [`AskError::NoLeader`]; what was sent and not answered by the
+//! deadline fails with [`AskError::Deadline`], which says that it may have been applied.
+
+pub mod way;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use certs::{
+    error::CallError,
+    link::{Endpoint, Expect, Request, Target},
+};
+use lan_agent::{
+    ask::{
+        Answer, Ask, AskError, Consistency, Meta, Question,
+        wire::{decode_reply, encode_ask},
+    },
+    pool::Pool,
+    remote::ASK,
+};
+use tokio::time::{Instant, timeout_at};
+use topology::{Datacenter, NodeName, Role};
+use wan_federation::{Envelope, Federation, ForwardError};
+
+use crate::{
+    blocking,
+    dispatch::way::{Leadership, Origin, Way},
+    query,
+    raft::{Leader, Raft, RaftError, Read},
+    state::{Command, Op},
+    status,
+};
+
+/// How long a request that needs a leader waits before it looks again, when nothing told it to.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
+/// What the dispatch needs to reach everyone.
+pub struct Dispatch {
+    home: Datacenter,
+    raft: Raft,
+    link: Endpoint,
+    federation: Option<Federation>,
+    pool: Pool,
+    hold: Duration,
+    under_way: AtomicU64,
+    jitter: AtomicU64,
+}
+
+/// Counts a request while it is under way.
+struct UnderWay<'a>(&'a AtomicU64);
+
+/// Why an attempt did not end the request.
+enum Again {
+    /// Somebody else leads, or nobody: look again.
+    LeaderChanged,
+    /// It is over.
+    Failed(AskError),
+}
+
+impl From<AskError> for Again {
+    fn from(error: AskError) -> Self {
+        Again::Failed(error)
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Dispatch {
+    /// Puts a dispatch together. A request without a leader waits for up to `hold` for one
+    /// (`performance.rpc_hold_timeout`); `seed` decides the jitter of blocking queries.
+    pub fn new(
+        home: Datacenter,
+        raft: Raft,
+        link: Endpoint,
+        federation: Option<Federation>,
+        pool: Pool,
+        hold: Duration,
+        seed: u64,
+    ) -> Arc<Self> {
+        let under_way = AtomicU64::new(0);
+        let jitter = AtomicU64::new(seed);
+        Arc::new(Self { home, raft, link, federation, pool, hold, under_way, jitter })
+    }
+
+    /// Returns how many requests are under way.
+    pub fn load(&self) -> u32 {
+        u32::try_from(self.under_way.load(Ordering::Relaxed)).unwrap_or(u32::MAX)
+    }
+
+    /// Answers an ask by its deadline.
+    pub async fn ask(&self, ask: Ask, origin: Origin) -> Result<Answer, AskError> {
+        self.under_way.fetch_add(1, Ordering::Relaxed);
+        let _counted = UnderWay(&self.under_way);
+        let answered = timeout_at(ask.deadline, self.find_way(&ask, origin)).await;
+        answered.unwrap_or_else(|_| Err(too_late(&ask)))
+    }
+
+    async fn find_way(&self, ask: &Ask, origin: Origin) -> Result<Answer, AskError> {
+        let mut leadership = self.raft.leadership();
+        let mut patience = self.hold;
+        loop {
+            leadership.mark_unchanged();
+            let leader = self.raft.leader();
+            let outcome = match way::decide(ask, origin, &self.home, self.leadership(&leader)) {
+                Way::Datacenter(dc) => return self.forward(ask, dc).await,
+                Way::Local => return self.answer_locally(ask).await,
+                Way::Here => self.answer_as_leader(ask).await,
+                Way::Leader => self.pass_on(ask, leader).await,
+                Way::Await => Err(Again::LeaderChanged),
+            };
+            match outcome {
+                Ok(answer) => return Ok(answer),
+                Err(Again::Failed(error)) => return Err(error),
+                Err(Again::LeaderChanged) if origin == Origin::Follower => {
+                    return Err(AskError::NoLeader);
+                }
+                Err(Again::LeaderChanged) if patience.is_zero() => return Err(AskError::NoLeader),
+                Err(Again::LeaderChanged) => {}
+            }
+            let began = Instant::now();
+            let until = began + patience.min(LOOK_AGAIN);
+            // Whether it changed or not, the next look decides; a stopped Raft never changes again.
+            if let Ok(Err(_)) = timeout_at(until, leadership.changed()).await {
+                tokio::time::sleep_until(until).await;
+            }
+            patience = patience.saturating_sub(began.elapsed());
+        }
+    }
+
+    fn leadership(&self, leader: &Option<Leader>) -> Leadership {
+        match leader {
+            Some(leader) if leader.id == self.raft.id() => Leadership::Mine,
+            Some(_) => Leadership::Other,
+            None => Leadership::Unknown,
+        }
+    }
+
+    /// Answers what needs no leader from what this server has.
+    async fn answer_locally(&self, ask: &Ask) -> Result<Answer, AskError> {
+        match &ask.question {
+            Question::StatusLeader => Ok(status::leader(&self.raft)),
+            Question::StatusPeers => Ok(status::peers(&self.raft)),
+            Question::Datacenters => Ok(status::datacenters(&self.home, self.federation.as_ref())),
+            question if !self.raft.ever_contacted() => {
+                tracing::debug!(?question, "stale read before the first contact with a leader");
+                Err(AskError::NoLeader)
+            }
+            _ => self.read(ask).await,
+        }
+    }
+
+    async fn answer_as_leader(&self, ask: &Ask) -> Result<Answer, Again> {
+        if let Some(op) = Op::from_question(&ask.question) {
+            let command = Command::new(Some(ask.request), &op);
+            let applied = self.raft.write(command).await.map_err(again)?;
+            return Ok(query::written(&applied));
+        }
+        let certainty = match ask.consistency {
+            Consistency::Consistent => Read::Index,
+            Consistency::Default | Consistency::Stale => Read::Lease,
+        };
+        self.raft.confirm(certainty).await.map_err(again)?;
+        let answer = self.read(ask).await?;
+        if ask.blocking.is_some() {
+            // Minutes may have passed: who waited must not get the last words of a deposed leader.
+            self.raft.confirm(certainty).await.map_err(again)?;
+        }
+        Ok(answer)
+    }
+
+    /// Answers a read from the state as it is here.
+    async fn read(&self, ask: &Ask) -> Result<Answer, AskError> {
+        let answer = match &ask.question {
+            Question::RaftConfiguration => status::configuration(&self.raft, &self.pool.members()),
+            question => {
+                let seed = self.jitter.fetch_add(1, Ordering::Relaxed);
+                blocking::answer(self.raft.view(), question, ask.blocking, seed)
+                    .await
+                    .ok_or_else(|| AskError::Bad("this can't be read".to_owned()))?
+            }
+        };
+        let meta = Meta {
+            known_leader: Some(self.raft.leader().is_some()),
+            last_contact: self.raft.last_contact(),
+            consistency: ask.consistency,
+            ..answer.meta
+        };
+        Ok(Answer { meta, ..answer })
+    }
+
+    /// Hands an ask to the leader.
+    async fn pass_on(&self, ask: &Ask, leader: Option<Leader>) -> Result<Answer, Again> {
+        let Some(leader) = leader else { return Err(Again::LeaderChanged) };
+        let target = server_target(&self.home, &leader.name, leader.addr);
+        let body = encode_ask(ask, Instant::now());
+        let request = Request { kind: ASK, deadline: ask.deadline, body };
+        match self.link.call(&target, request).await {
+            Ok(reply) => match decode_reply(reply.body) {
+                Err(AskError::NoLeader) => Err(Again::LeaderChanged),
+                answer => answer.map_err(Again::Failed),
+            },
+            Err(CallError::Deadline { .. }) => Err(Again::Failed(too_late(ask))),
+            Err(error @ (CallError::Refused { .. } | CallError::TooLarge { .. })) => {
+                Err(Again::Failed(AskError::Failed(error.to_string())))
+            }
+            // Lost or never sent: the request id makes it safe to ask again.
+            Err(error) => {
+                tracing::debug!(%error, leader = %leader.name, "the leader did not answer");
+                Err(Again::LeaderChanged)
+            }
+        }
+    }
+
+    /// Hands an ask to another datacenter.
+    async fn forward(&self, ask: &Ask, dc: Datacenter) -> Result<Answer, AskError> {
+        let Some(federation) = &self.federation else { return Err(AskError::NoPath { dc }) };
+        let any_server = ask.question.reads() && ask.consistency == Consistency::Stale;
+        let envelope = Envelope {
+            dc,
+            path: Vec::new(),
+            deadline: ask.deadline,
+            request: ask.request.0,
+            read: ask.question.reads(),
+            consistency: match any_server {
+                true => wan_federation::Consistency::Any,
+                false => wan_federation::Consistency::Leader,
+            },
+            trace: ask.trace.0,
+            payload: encode_ask(ask, Instant::now()),
+        };
+        let reply = federation.forward(envelope).await.map_err(forward_error)?;
+        decode_reply(reply)
+    }
+
+    /// Answers what came from another datacenter.
+    pub async fn answer_remote(&self, payload: &[u8]) -> Bytes {
+        let answered = match lan_agent::ask::wire::decode_ask(payload, Instant::now()) {
+            Ok(ask) => self.ask(ask, Origin::Federation).await,
+            Err(error) => Err(error),
+        };
+        lan_agent::ask::wire::encode_reply(&answered)
+    }
+}
+
+/// The link of a server of a datacenter.
+pub fn server_target(dc: &Datacenter, name: &NodeName, addr: std::net::SocketAddr) -> Target {
+    let expect = Expect { dc: Some(dc.clone()), role: Role::Server, node: Some(name.clone()) };
+    Target { addr, expect }
+}
+
+fn too_late(ask: &Ask) -> AskError {
+    let what = if ask.question.reads() { "the answer" } else { "the outcome of the write" };
+    AskError::Deadline(format!("{what} did not come in time"))
+}
+
+fn again(error: RaftError) -> Again {
+    match error {
+        // Unknown: the same request id finds out what became of it.
+        RaftError::NotLeader { .. } | RaftError::Unknown => Again::LeaderChanged,
+        RaftError::Refused(sentence) | RaftError::Broken(sentence) => {
+            Again::Failed(AskError::Failed(sentence))
+        }
+        RaftError::Shutdown => Again::Failed(AskError::NoLeader),
+    }
+}
+
+fn forward_error(error: ForwardError) -> AskError {
+    let reason = error.to_string();
+    match error {
+        ForwardError::UnknownDatacenter { dc } => AskError::NoPath { dc },
+        ForwardError::Lost { dc, .. } | ForwardError::Unreachable { dc, .. } => {
+            AskError::NoServer { dc, reason }
+        }
+        ForwardError::Deadline { .. } => AskError::Deadline(reason),
+        _ => AskError::Failed(reason),
+    }
+}

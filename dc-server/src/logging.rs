@@ -1,0 +1,52 @@
+//! Where an agent's log goes: text or JSON lines, to standard output or a file.
+
+use std::{
+    fs::OpenOptions,
+    io::{self, IsTerminal},
+    sync::Arc,
+};
+
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::{
+    Layer, Registry, fmt, layer::SubscriberExt, reload, util::SubscriberInitExt,
+};
+
+use crate::config::agent::Log;
+
+/// Changes the level of a running agent's log.
+#[derive(Clone)]
+pub struct Level(reload::Handle<LevelFilter, Registry>);
+
+impl Level {
+    /// Logs what is at least this severe from now on.
+    pub fn set(&self, level: tracing::Level) {
+        if let Err(error) = self.0.modify(|filter| *filter = LevelFilter::from_level(level)) {
+            tracing::warn!(%error, "the log level can't be changed");
+        }
+    }
+}
+
+/// Starts logging; once in a process.
+pub fn start(config: &Log) -> anyhow::Result<Level> {
+    let (filter, handle) = reload::Layer::new(LevelFilter::from_level(config.level));
+    let layer: Box<dyn Layer<Registry> + Send + Sync> = match &config.file {
+        None => lines(config.json, io::stdout().is_terminal(), io::stdout),
+        Some(path) => {
+            let file =
+                OpenOptions::new().create(true).append(true).open(path).map_err(|error| {
+                    anyhow::anyhow!("can't open the log file {}: {error}", path.display())
+                })?;
+            lines(config.json, false, Arc::new(file))
+        }
+    };
+    tracing_subscriber::registry().with(layer.with_filter(filter)).try_init()?;
+    Ok(Level(handle))
+}
+
+fn lines<W>(json: bool, colours: bool, writer: W) -> Box<dyn Layer<Registry> + Send + Sync>
+where
+    W: for<'a> fmt::MakeWriter<'a> + Send + Sync + 'static,
+{
+    let layer = fmt::layer().with_ansi(colours).with_target(true).with_writer(writer);
+    if json { Box::new(layer.json()) } else { Box::new(layer) }
+}

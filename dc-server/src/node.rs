@@ -1,0 +1,401 @@
+//! One node, put together from its configuration: a client agent or a server.
+//!
+//! ```text
+//!            ┌──────────── http ◀── applications
+//!            ▼
+//!          Agent ── pool (LAN) ◀──▶ other nodes
+//!            │ Caller
+//!   client:  RemoteCaller ── link ──▶ servers
+//!   server:  Server ── dispatch ──┬── raft ◀──▶ peers (link)
+//!                                 └── federation ◀──▶ other datacenters
+//! ```
+//!
+//! [`start`] binds every address before it returns, so that whoever is told of them can connect.
+//! [`Node::run`] drives everything until the agent is told to stop, then takes it down in the
+//! reverse order: applications first, so that nobody is answered by half a server.
+
+pub mod keys;
+
+use std::{
+    collections::BTreeMap, future::Future, net::SocketAddr, path::PathBuf, pin::Pin, sync::Arc,
+    time::Duration,
+};
+
+use anyhow::Context;
+use certs::{
+    identity::Identity,
+    link::{Accept, Endpoint, Limits, Profile as Network, Service, Sockets},
+    store::Keys,
+};
+use lan_agent::{
+    agent::{self, Agent},
+    caller::Caller,
+    http,
+    pool::{
+        self, Pool,
+        packets::Packets,
+        seal::{Key, KeyRing},
+    },
+    remote::{ClientService, LinkPuller, RemoteCaller},
+    telemetry::Registry,
+};
+use tokio_util::sync::CancellationToken;
+use topology::{NodeId, Profile, Role, gossip};
+use tracing::info;
+use uuid::Uuid;
+use wan_federation::Federation;
+
+use crate::{
+    config::{self, agent::Listen},
+    data_dir::DataDir,
+    dispatch::Dispatch,
+    leader::{self, Agreement, Duties, autopilot::Settings},
+    link_service::{LinkService, Parts, RaftWire},
+    raft::{self, Raft, disk},
+    server::{InsideServer, Server},
+};
+
+/// How long peers are given to hear that this node closes its links.
+const GOODBYE: Duration = Duration::from_secs(1);
+
+/// Where a node gets its sockets, its randomness and its time from.
+pub struct World {
+    /// Opens the sockets of links.
+    pub sockets: Arc<dyn Sockets>,
+    /// Opens the socket of the LAN pool.
+    pub packets: Arc<dyn Packets>,
+    /// Feeds every random choice; different at each start.
+    pub seed: u64,
+    /// When the process started, in milliseconds since 1970; larger at each start.
+    pub boot_ms: u64,
+    /// Where counts come together.
+    pub registry: Registry,
+    /// The directory of the user's development CA.
+    pub development: PathBuf,
+}
+
+type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// A node that listens everywhere and waits to be run.
+pub struct Node {
+    agent: Arc<Agent>,
+    link: Endpoint,
+    server: Option<Server>,
+    keys: Keys,
+    http: Vec<SocketAddr>,
+    /// What runs as long as the node does.
+    tasks: Vec<Task>,
+    /// The HTTP interface, which ends by itself when the agent stops.
+    interface: Task,
+    /// Holds the directory until everything has ended.
+    _data_dir: Option<DataDir>,
+}
+
+/// Puts a node together and binds its addresses.
+pub async fn start(config: &config::Agent, world: World) -> anyhow::Result<Node> {
+    let data_dir = config.data_dir.as_deref().map(DataDir::open).transpose()?;
+    let me = profile(config, data_dir.as_ref(), &world)?;
+    let identity = Identity::new(me.dc.clone(), me.role, Some(me.name.clone()));
+    let keys = keys::for_links(config, &identity, &world.development)?;
+    match config.role {
+        Role::Server => server(config, world, data_dir, me, keys).await,
+        Role::Client => client(config, world, data_dir, me, keys),
+    }
+}
+
+impl Node {
+    /// Returns the agent.
+    pub fn agent(&self) -> &Arc<Agent> {
+        &self.agent
+    }
+
+    /// Returns where the HTTP interface listens.
+    pub fn http(&self) -> &[SocketAddr] {
+        &self.http
+    }
+
+    /// Returns the certificates, to be read again when they change.
+    pub fn keys(&self) -> &Keys {
+        &self.keys
+    }
+
+    /// Runs the node until its agent is told to stop.
+    pub async fn run(self) {
+        let mut running = tokio::task::JoinSet::new();
+        for task in self.tasks {
+            running.spawn(task);
+        }
+        self.interface.await;
+        if let Some(server) = &self.server {
+            server.raft.shutdown().await;
+            if let Some(federation) = &server.federation {
+                let goodbye = federation.shutdown("the server is stopping");
+                if tokio::time::timeout(GOODBYE, goodbye).await.is_err() {
+                    info!("stopping without the WAN's goodbye");
+                }
+            }
+        }
+        let goodbye = self.link.shutdown("the agent is stopping");
+        if tokio::time::timeout(GOODBYE, goodbye).await.is_err() {
+            info!("stopping without the link's goodbye");
+        }
+        running.shutdown().await;
+    }
+}
+
+/// What the node says of itself in the LAN pool.
+fn profile(
+    config: &config::Agent,
+    data_dir: Option<&DataDir>,
+    world: &World,
+) -> anyhow::Result<Profile> {
+    let fresh = NodeId(Uuid::from_u64_pair(world.seed, world.boot_ms ^ world.seed.rotate_left(17)));
+    let id = match (config.node_id, data_dir) {
+        (Some(id), _) => id,
+        (None, Some(dir)) => dir.node_id(fresh)?,
+        (None, None) => fresh,
+    };
+    let addresses = &config.addresses;
+    let mut tags = BTreeMap::new();
+    if config.bootstrap_expect > 0 {
+        tags.insert("expect".to_owned(), config.bootstrap_expect.to_string());
+    }
+    Ok(Profile {
+        name: config.node_name.clone(),
+        id,
+        dc: config.datacenter.clone(),
+        role: config.role,
+        addr: addresses.lan.advertise,
+        link: config.is_server().then_some(addresses.link.advertise),
+        wan: addresses.wan.map(|wan| wan.advertise),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        tags,
+    })
+}
+
+async fn server(
+    config: &config::Agent,
+    world: World,
+    data_dir: Option<DataDir>,
+    me: Profile,
+    keys: Keys,
+) -> anyhow::Result<Node> {
+    let mut tasks: Vec<Task> = Vec::new();
+    let service = LinkService::default();
+    let (link, run) = bind_link(config, &world, &me, &keys, Arc::new(service.clone()))?;
+    tasks.push(Box::pin(run));
+    let puller = Arc::new(LinkPuller::new(link.clone()));
+    let (pool, run) = bind_pool(config, &world, &me, data_dir.as_ref(), puller)?;
+    tasks.push(Box::pin(run));
+    let raft = start_raft(config, &world, data_dir.as_ref(), &me, &link).await?;
+    let inside = InsideServer::default();
+    let federation = match bind_federation(config, &world, &me, &keys, Arc::new(inside.clone()))? {
+        Some((federation, run)) => {
+            tasks.push(Box::pin(run));
+            Some(federation)
+        }
+        None => None,
+    };
+    let dispatch = Dispatch::new(
+        me.dc.clone(),
+        raft.clone(),
+        link.clone(),
+        federation.clone(),
+        pool.clone(),
+        config.rpc_hold_timeout,
+        world.seed,
+    );
+    let expect = usize::try_from(config.bootstrap_expect).ok().filter(|expect| *expect > 0);
+    let agreement = Agreement::default();
+    let duties = leader::Config { dc: me.dc.clone(), expect, autopilot: autopilot(config) };
+    let duties = Duties::new(duties, raft.clone(), pool.clone(), link.clone(), agreement.clone());
+    tasks.push(Box::pin(duties.run()));
+    tasks.push(Box::pin(keys.clone().watch()));
+    tasks.extend(federation.clone().map(|wan| -> Task { Box::pin(flood(wan, pool.clone())) }));
+    let server =
+        Server { dispatch: dispatch.clone(), raft: raft.clone(), federation, pool: pool.clone() };
+    inside.open(server.clone());
+    service.open(Parts { dispatch, raft, pool: pool.clone(), agreement, expect });
+    let caller = Arc::new(server.clone());
+    let (agent, http, interface) = interface(config, &world, me, pool, caller)?;
+    Ok(Node {
+        agent,
+        link,
+        server: Some(server),
+        keys,
+        http,
+        tasks,
+        interface,
+        _data_dir: data_dir,
+    })
+}
+
+fn client(
+    config: &config::Agent,
+    world: World,
+    data_dir: Option<DataDir>,
+    me: Profile,
+    keys: Keys,
+) -> anyhow::Result<Node> {
+    let mut tasks: Vec<Task> = Vec::new();
+    let (link, run) = bind_link(config, &world, &me, &keys, Arc::new(ClientService))?;
+    tasks.push(Box::pin(run));
+    let puller = Arc::new(LinkPuller::new(link.clone()));
+    let (pool, run) = bind_pool(config, &world, &me, data_dir.as_ref(), puller)?;
+    tasks.push(Box::pin(run));
+    tasks.push(Box::pin(keys.clone().watch()));
+    let (caller, run) = RemoteCaller::new(me.dc.clone(), link.clone(), pool.clone(), world.seed);
+    tasks.push(Box::pin(run));
+    let (agent, http, interface) = interface(config, &world, me, pool, Arc::new(caller))?;
+    Ok(Node { agent, link, server: None, keys, http, tasks, interface, _data_dir: data_dir })
+}
+
+fn bind_link(
+    config: &config::Agent,
+    world: &World,
+    me: &Profile,
+    keys: &Keys,
+    service: Arc<dyn Service>,
+) -> anyhow::Result<(Endpoint, impl Future<Output = ()> + Send + 'static + use<>)> {
+    let addr = config.addresses.link.bind;
+    let settings = certs::link::Config {
+        addr,
+        me: Identity::new(me.dc.clone(), me.role, Some(me.name.clone())),
+        keys: keys.clone(),
+        accept: Accept::OwnDatacenter(me.dc.clone()),
+        profile: Network::Lan,
+        seed: None,
+        limits: Limits::default(),
+    };
+    Endpoint::bind(settings, &*world.sockets, service)
+        .with_context(|| format!("can't listen at {addr} (UDP) for the server link"))
+}
+
+fn bind_pool(
+    config: &config::Agent,
+    world: &World,
+    me: &Profile,
+    data_dir: Option<&DataDir>,
+    puller: Arc<dyn pool::Puller>,
+) -> anyhow::Result<(Pool, impl Future<Output = ()> + Send + 'static + use<>)> {
+    let bind = config.addresses.lan.bind;
+    let ring = match &config.encrypt {
+        Some(key) => KeyRing::new(Key::new(key.bytes())?, Vec::new())?,
+        None => KeyRing::plain(),
+    };
+    let join = [config.join.start.clone(), config.join.retry.clone()].concat();
+    let settings = pool::Config {
+        me: me.clone(),
+        bind,
+        ring,
+        join,
+        retry_interval: config.join.interval,
+        roster: data_dir.map(|dir| dir.path().join("lan-roster.json")),
+        seed: world.seed,
+        boot: world.boot_ms,
+        gossip: gossip::Config { reap_after: config.reconnect_timeout, ..gossip::Config::lan() },
+    };
+    Pool::bind(settings, &*world.packets, puller)
+        .map(|(pool, _addr, run)| (pool, run))
+        .with_context(|| format!("can't listen at {bind} (UDP) for the LAN pool"))
+}
+
+async fn start_raft(
+    config: &config::Agent,
+    world: &World,
+    data_dir: Option<&DataDir>,
+    me: &Profile,
+    link: &Endpoint,
+) -> anyhow::Result<Raft> {
+    let disk: Arc<dyn disk::Disk> = match data_dir {
+        Some(dir) => Arc::new(disk::Files::open(&dir.raft())?),
+        None => Arc::new(disk::Memory::new(None)),
+    };
+    let settings = raft::Config {
+        id: me.id.raft(),
+        name: me.name.clone(),
+        addr: config.addresses.link.advertise,
+        multiplier: config.raft.multiplier,
+        snapshot_entries: config.raft.snapshot_threshold.unwrap_or(raft::SNAPSHOT_ENTRIES),
+        seed: world.seed,
+    };
+    let wire = Arc::new(RaftWire { link: link.clone(), dc: me.dc.clone() });
+    Ok(Raft::start(settings, disk, wire).await?)
+}
+
+fn bind_federation(
+    config: &config::Agent,
+    world: &World,
+    me: &Profile,
+    keys: &Keys,
+    inside: Arc<InsideServer>,
+) -> anyhow::Result<Option<(Federation, impl Future<Output = ()> + Send + 'static + use<>)>> {
+    let Some(wan) = config.addresses.wan else { return Ok(None) };
+    let settings = wan_federation::Config {
+        me: Profile { addr: wan.advertise, ..me.clone() },
+        bind: wan.bind,
+        keys: keys.clone(),
+        join: [config.join_wan.start.clone(), config.join_wan.retry.clone()].concat(),
+        retry_interval: config.join_wan.interval,
+        gossip: gossip::Config {
+            reap_after: config.reconnect_timeout_wan,
+            ..gossip::Config::wan()
+        },
+        seed: world.seed,
+        boot: world.boot_ms,
+        randomness: wan_federation::Randomness::System,
+    };
+    Federation::bind(settings, &*world.sockets, inside)
+        .map(Some)
+        .with_context(|| format!("can't listen at {} (UDP) for the WAN", wan.bind))
+}
+
+/// Opens the local interfaces.
+fn interface(
+    config: &config::Agent,
+    world: &World,
+    me: Profile,
+    pool: Pool,
+    caller: Arc<dyn Caller>,
+) -> anyhow::Result<(Arc<Agent>, Vec<SocketAddr>, Task)> {
+    let settings = agent::Config {
+        primary_dc: config.primary_datacenter.clone().unwrap_or_else(|| me.dc.clone()),
+        me,
+        revision: String::new(),
+        meta: config.node_meta.clone(),
+        settings: config.shown(),
+        ask_timeout: agent::ASK_TIMEOUT,
+        seed: world.seed,
+        started_ms: world.boot_ms,
+    };
+    let stop = CancellationToken::new();
+    let agent = Agent::new(settings, pool, caller, world.registry.clone(), stop);
+    let addrs = config.addresses.http.iter().filter_map(|listen| match listen {
+        Listen::Tcp(addr) => Some(*addr),
+        Listen::Unix(_) => None,
+    });
+    let mut settings = http::Config::new(addrs.collect());
+    settings.connections_per_client_max =
+        usize::try_from(config.limits.http_max_conns_per_client).unwrap_or(usize::MAX);
+    let (http, run) = http::bind(settings, agent.clone())?;
+    Ok((agent, http, Box::pin(run)))
+}
+
+fn autopilot(config: &config::Agent) -> Settings {
+    Settings {
+        cleanup_dead_servers: config.autopilot.cleanup_dead_servers,
+        stabilization: config.autopilot.server_stabilization_time,
+        quorum_min: usize::try_from(config.autopilot.min_quorum).unwrap_or(usize::MAX),
+    }
+}
+
+/// Tells the federation whenever servers of the own LAN come and go.
+async fn flood(federation: Federation, pool: Pool) {
+    let mut members = pool.changes();
+    loop {
+        federation.flood();
+        if members.changed().await.is_err() {
+            return;
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! A server: an agent that is its own caller, plus Raft plus federation.
+
+use std::{
+    net::SocketAddr,
+    sync::{Arc, OnceLock},
+};
+
+use bytes::Bytes;
+use certs::{identity::Identity, link::Refusal};
+use lan_agent::{
+    ask::{Answer, Ask, AskError},
+    caller::{Caller, Promise, ServerSide},
+    pool::Pool,
+};
+use topology::{Member, NodeName, Profile, Role, Status};
+use wan_federation::{Envelope, Federation, Inside, Word, answer::REFUSED_ELSEWHERE};
+
+use crate::{
+    dispatch::{Dispatch, way::Origin},
+    raft::Raft,
+};
+
+/// What makes an agent a server; its local interfaces ask it directly.
+#[derive(Clone)]
+pub struct Server {
+    /// Answers asks.
+    pub dispatch: Arc<Dispatch>,
+    /// What the datacenter agrees on.
+    pub raft: Raft,
+    /// The way to other datacenters; `None` when it is disabled.
+    pub federation: Option<Federation>,
+    /// The LAN pool.
+    pub pool: Pool,
+}
+
+impl Caller for Server {
+    fn ask(&self, ask: Ask) -> Promise<Result<Answer, AskError>> {
+        let dispatch = self.dispatch.clone();
+        Box::pin(async move { dispatch.ask(ask, Origin::Agent).await })
+    }
+
+    fn server(&self) -> Option<&dyn ServerSide> {
+        Some(self)
+    }
+}
+
+impl ServerSide for Server {
+    fn wan_members(&self) -> Vec<Member> {
+        self.federation.as_ref().map(|wan| wan.members().to_vec()).unwrap_or_default()
+    }
+
+    fn wan_join(&self, addrs: Vec<SocketAddr>) -> Promise<Result<usize, String>> {
+        let federation = self.federation.clone();
+        Box::pin(async move {
+            let federation = federation.ok_or_else(no_wan)?;
+            federation.join(addrs).await.map_err(|error| error.to_string())
+        })
+    }
+
+    fn wan_force_leave(&self, name: &str) -> Promise<Result<(), String>> {
+        let (federation, name) = (self.federation.clone(), name.to_owned());
+        Box::pin(async move {
+            let federation = federation.ok_or_else(no_wan)?;
+            federation.force_leave(&name, false).await.map_err(|error| error.to_string())
+        })
+    }
+
+    fn leave(&self) -> Promise<Result<(), String>> {
+        let server = self.clone();
+        Box::pin(async move {
+            let handed_over = server.raft.transfer_leadership().await;
+            if let Some(federation) = &server.federation {
+                federation.leave().await.map_err(|error| error.to_string())?;
+            }
+            handed_over.map_err(|error| error.to_string())
+        })
+    }
+
+    fn force_leave(&self, _name: &NodeName) -> Promise<Result<(), String>> {
+        // The LAN pool now holds the server for left; the leader takes it out of Raft for that.
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn stats(&self) -> Vec<(&'static str, String, String)> {
+        let mut stats = raft_stats(&self.raft);
+        stats.extend(self.federation.iter().flat_map(Federation::stats));
+        stats
+    }
+}
+
+fn no_wan() -> String {
+    "the WAN pool is disabled here: set ports.serf_wan".to_owned()
+}
+
+fn raft_stats(raft: &Raft) -> Vec<(&'static str, String, String)> {
+    let status = raft.status();
+    let leader = raft.leader().map(|leader| leader.addr.to_string()).unwrap_or_default();
+    let mut stats: Vec<(&'static str, String, String)> = vec![
+        ("consul", "leader".to_owned(), raft.is_leader().to_string()),
+        ("consul", "leader_addr".to_owned(), leader),
+        ("consul", "server".to_owned(), true.to_string()),
+    ];
+    let raft = [
+        ("state", status.role.as_str().to_owned()),
+        ("term", status.term.to_string()),
+        ("last_log_index", status.last_index.to_string()),
+        ("commit_index", status.commit_index.to_string()),
+        ("applied_index", status.applied_index.to_string()),
+        ("last_snapshot_index", status.snapshot_index.to_string()),
+        ("num_peers", status.peers.to_string()),
+        ("last_contact", format!("{}ms", status.last_contact.as_millis())),
+    ];
+    stats.extend(raft.into_iter().map(|(key, value)| ("raft", key.to_owned(), value)));
+    stats.extend(status.broken.map(|why| ("raft", "broken".to_owned(), why)));
+    stats
+}
+
+/// What the federation needs of its server. It is bound before the server is put together, as
+/// that needs the federation; what comes in before that is sent on to another server.
+#[derive(Clone, Default)]
+pub struct InsideServer(Arc<OnceLock<Server>>);
+
+impl InsideServer {
+    /// Starts to answer. Only the first time counts.
+    pub fn open(&self, server: Server) {
+        if self.0.set(server).is_err() {
+            tracing::warn!("the federation was opened twice");
+        }
+    }
+}
+
+impl Inside for InsideServer {
+    fn answer(&self, _from: Arc<Identity>, envelope: Envelope) -> Promise<Result<Bytes, Refusal>> {
+        let Some(server) = self.0.get() else {
+            let refusal = Refusal::new(REFUSED_ELSEWHERE, "the server is starting");
+            return Box::pin(std::future::ready(Err(refusal)));
+        };
+        let dispatch = server.dispatch.clone();
+        Box::pin(async move { Ok(dispatch.answer_remote(&envelope.payload).await) })
+    }
+
+    fn word(&self) -> Word {
+        let Some(server) = self.0.get() else { return Word::default() };
+        Word {
+            leader_known: server.raft.leader().is_some(),
+            is_leader: server.raft.is_leader(),
+            term: server.raft.term(),
+            applied: server.raft.applied(),
+            load: server.dispatch.load(),
+        }
+    }
+
+    fn lan_servers(&self) -> Vec<Profile> {
+        let Some(server) = self.0.get() else { return Vec::new() };
+        let members = server.pool.members();
+        let servers = members
+            .iter()
+            .filter(|member| member.profile.role == Role::Server && member.status == Status::Alive);
+        servers.map(|member| member.profile.clone()).collect()
+    }
+}

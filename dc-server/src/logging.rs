@@ -6,21 +6,21 @@ use std::{
     sync::Arc,
 };
 
-use tracing::level_filters::LevelFilter;
+use tracing::{Level as Severity, level_filters::LevelFilter};
 use tracing_subscriber::{
-    Layer, Registry, fmt, layer::SubscriberExt, reload, util::SubscriberInitExt,
+    Layer, Registry, filter::Targets, fmt, layer::SubscriberExt, reload, util::SubscriberInitExt,
 };
 
 use crate::config::agent::Log;
 
 /// Changes the level of a running agent's log.
 #[derive(Clone)]
-pub struct Level(reload::Handle<LevelFilter, Registry>);
+pub struct Level(reload::Handle<Targets, Registry>);
 
 impl Level {
     /// Logs what is at least this severe from now on.
-    pub fn set(&self, level: tracing::Level) {
-        if let Err(error) = self.0.modify(|filter| *filter = LevelFilter::from_level(level)) {
+    pub fn set(&self, level: Severity) {
+        if let Err(error) = self.0.modify(|filter| *filter = filter_of(level)) {
             tracing::warn!(%error, "the log level can't be changed");
         }
     }
@@ -28,7 +28,7 @@ impl Level {
 
 /// Starts logging; once in a process.
 pub fn start(config: &Log) -> anyhow::Result<Level> {
-    let (filter, handle) = reload::Layer::new(LevelFilter::from_level(config.level));
+    let (filter, handle) = reload::Layer::new(filter_of(config.level));
     let layer: Box<dyn Layer<Registry> + Send + Sync> = match &config.file {
         None => lines(config.json, io::stdout().is_terminal(), io::stdout),
         Some(path) => {
@@ -49,4 +49,18 @@ where
 {
     let layer = fmt::layer().with_ansi(colours).with_target(true).with_writer(writer);
     if json { Box::new(layer.json()) } else { Box::new(layer) }
+}
+
+/// Libraries tell at `info` what is of use to their authors; ours is for operators.
+fn filter_of(level: Severity) -> Targets {
+    let libraries = match level {
+        Severity::TRACE => LevelFilter::TRACE,
+        Severity::DEBUG => LevelFilter::INFO,
+        Severity::INFO | Severity::WARN => LevelFilter::WARN,
+        Severity::ERROR => LevelFilter::ERROR,
+    };
+    let ours = ["causeway", "certs", "dc_server", "lan_agent", "topology", "wan_federation"];
+    Targets::new()
+        .with_default(libraries)
+        .with_targets(ours.map(|target| (target, LevelFilter::from_level(level))))
 }

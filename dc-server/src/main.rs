@@ -19,6 +19,7 @@ fn main() -> ExitCode {
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
             .collect(),
         itself: env::current_exe().unwrap_or_default(),
+        dir: env::current_dir().unwrap_or_default(),
     };
     let io = Io { input: &mut io::stdin(), out: &mut io::stdout(), err: &mut io::stderr() };
     cli::execute(&start, io)

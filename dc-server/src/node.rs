@@ -42,7 +42,7 @@ use lan_agent::{
 use tokio_util::sync::CancellationToken;
 use topology::{NodeId, Profile, Role, gossip};
 use tracing::info;
-use uuid::Uuid;
+use uuid::Builder;
 use wan_federation::Federation;
 
 use crate::{
@@ -149,7 +149,9 @@ fn profile(
     data_dir: Option<&DataDir>,
     world: &World,
 ) -> anyhow::Result<Profile> {
-    let fresh = NodeId(Uuid::from_u64_pair(world.seed, world.boot_ms ^ world.seed.rotate_left(17)));
+    let random =
+        (u128::from(world.seed) << 64) | u128::from(world.boot_ms ^ world.seed.rotate_left(17));
+    let fresh = NodeId(Builder::from_random_bytes(random.to_be_bytes()).into_uuid());
     let id = match (config.node_id, data_dir) {
         (Some(id), _) => id,
         (None, Some(dir)) => dir.node_id(fresh)?,

@@ -43,6 +43,7 @@ use std::{fmt, future::Future, net::SocketAddr, pin::Pin, sync::Arc, time::Durat
 
 use bytes::Bytes;
 use tokio::time::Instant;
+use topology::{Datacenter, NodeName, Role};
 
 pub use self::{endpoint::Endpoint, sockets::Sockets};
 pub use crate::verify::{Accept, Expect};
@@ -116,6 +117,14 @@ pub struct Target {
     pub addr: SocketAddr,
     /// Who has to answer there.
     pub expect: Expect,
+}
+
+impl Target {
+    /// A server of a datacenter, by its name.
+    pub fn server(dc: &Datacenter, name: &NodeName, addr: SocketAddr) -> Self {
+        let expect = Expect { dc: Some(dc.clone()), role: Role::Server, node: Some(name.clone()) };
+        Self { addr, expect }
+    }
 }
 
 /// What kind of request a body is; the services on both sides give it its meaning.

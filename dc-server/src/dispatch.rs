@@ -28,7 +28,7 @@ use std::{
 use bytes::Bytes;
 use certs::{
     error::CallError,
-    link::{Endpoint, Expect, Request, Target},
+    link::{Endpoint, Request, Target},
 };
 use lan_agent::{
     ask::{
@@ -39,7 +39,7 @@ use lan_agent::{
     remote::ASK,
 };
 use tokio::time::{Instant, timeout_at};
-use topology::{Datacenter, NodeName, Role};
+use topology::Datacenter;
 use wan_federation::{Envelope, Federation, ForwardError};
 
 use crate::{
@@ -215,7 +215,7 @@ impl Dispatch {
     /// Hands an ask to the leader.
     async fn pass_on(&self, ask: &Ask, leader: Option<Leader>) -> Result<Answer, Again> {
         let Some(leader) = leader else { return Err(Again::LeaderChanged) };
-        let target = server_target(&self.home, &leader.name, leader.addr);
+        let target = Target::server(&self.home, &leader.name, leader.addr);
         let body = encode_ask(ask, Instant::now());
         let request = Request { kind: ASK, deadline: ask.deadline, body };
         match self.link.call(&target, request).await {
@@ -264,12 +264,6 @@ impl Dispatch {
         };
         lan_agent::ask::wire::encode_reply(&answered)
     }
-}
-
-/// The link of a server of a datacenter.
-pub fn server_target(dc: &Datacenter, name: &NodeName, addr: std::net::SocketAddr) -> Target {
-    let expect = Expect { dc: Some(dc.clone()), role: Role::Server, node: Some(name.clone()) };
-    Target { addr, expect }
 }
 
 fn too_late(ask: &Ask) -> AskError {

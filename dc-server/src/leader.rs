@@ -16,7 +16,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use certs::link::{Endpoint, Kind, Refusal, Request};
+use certs::link::{Endpoint, Kind, Refusal, Request, Target};
 use lan_agent::pool::Pool;
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
@@ -24,7 +24,6 @@ use topology::{Datacenter, Member, NodeName, Status};
 use tracing::{info, warn};
 
 use crate::{
-    dispatch::server_target,
     raft::{Raft, RaftError, protocol::Peer},
     state::{
         Command, Op,
@@ -264,7 +263,7 @@ impl Duties {
         let body = rmp_serde::to_vec_named(&proposal).map_err(|error| error.to_string())?;
         let deadline = Instant::now() + AGREE_TIMEOUT;
         let request = Request { kind: BOOTSTRAP, deadline, body: body.into() };
-        let target = server_target(&self.config.dc, &server.name, server.link);
+        let target = Target::server(&self.config.dc, &server.name, server.link);
         let answered = self.link.call(&target, request).await;
         answered.map(|_agreed| ()).map_err(|error| error.to_string())
     }

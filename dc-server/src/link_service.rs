@@ -10,9 +10,8 @@ use std::{
 
 use bytes::Bytes;
 use certs::{
-    error::CallError,
     identity::Identity,
-    link::{Answering, Endpoint, Kind, Refusal, Request, Service},
+    link::{Answering, Kind, Refusal, Request, Service},
 };
 use lan_agent::{
     ask::wire::{decode_ask, encode_reply},
@@ -20,16 +19,12 @@ use lan_agent::{
     remote::{ASK, ROSTER},
 };
 use tokio::time::Instant;
-use topology::{Datacenter, Role};
+use topology::Role;
 
 use crate::{
-    dispatch::{Dispatch, server_target, way::Origin},
+    dispatch::{Dispatch, way::Origin},
     leader::{Agreement, BOOTSTRAP},
-    raft::{
-        Raft, Rejected,
-        network::{Wire, WireError},
-        protocol::Peer,
-    },
+    raft::{Raft, Rejected},
 };
 
 /// The first and the last kind of Raft's messages.
@@ -140,40 +135,4 @@ fn refuse(code: u16, reason: impl std::fmt::Display) -> Answering {
 
 fn rejected(why: Rejected) -> Refusal {
     Refusal::new(RAFT_REJECTED, why)
-}
-
-/// Takes Raft's messages to the other servers of the datacenter.
-pub struct RaftWire {
-    /// The server's link.
-    pub link: Endpoint,
-    /// The datacenter whose servers take part.
-    pub dc: Datacenter,
-}
-
-impl Wire for RaftWire {
-    fn call(
-        &self,
-        _id: u64,
-        peer: &Peer,
-        kind: u16,
-        body: Bytes,
-        deadline: Instant,
-    ) -> lan_agent::caller::Promise<Result<Bytes, WireError>> {
-        let target = server_target(&self.dc, &peer.name, peer.addr);
-        let link = self.link.clone();
-        Box::pin(async move {
-            let request = Request { kind: Kind(kind), deadline, body };
-            link.call(&target, request).await.map(|reply| reply.body).map_err(wire_error)
-        })
-    }
-}
-
-fn wire_error(error: CallError) -> WireError {
-    match error {
-        CallError::Refused { .. } | CallError::TooLarge { .. } => {
-            WireError::Refused(error.to_string())
-        }
-        error if error.had_no_effect() => WireError::Unreachable(error.to_string()),
-        error => WireError::Lost(error.to_string()),
-    }
 }

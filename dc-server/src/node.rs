@@ -50,8 +50,8 @@ use crate::{
     data_dir::DataDir,
     dispatch::Dispatch,
     leader::{self, Agreement, Duties, autopilot::Settings},
-    link_service::{LinkService, Parts, RaftWire},
-    raft::{self, Raft, disk},
+    link_service::{LinkService, Parts},
+    raft::{self, Raft, disk, network::link::Link},
     server::{InsideServer, Server},
 };
 
@@ -321,7 +321,7 @@ async fn start_raft(
         snapshot_entries: config.raft.snapshot_threshold.unwrap_or(raft::SNAPSHOT_ENTRIES),
         seed: world.seed,
     };
-    let wire = Arc::new(RaftWire { link: link.clone(), dc: me.dc.clone() });
+    let wire = Arc::new(Link::new(link.clone(), me.dc.clone()));
     Ok(Raft::start(settings, disk, wire).await?)
 }
 

@@ -17,10 +17,10 @@ use bytes::Bytes;
 use certs::{
     error::CallError,
     identity::Identity,
-    link::{Answering, Endpoint, Expect, Kind, Path, PathState, Refusal, Request, Service, Target},
+    link::{Answering, Endpoint, Kind, Path, PathState, Refusal, Request, Service, Target},
 };
 use tokio::time::Instant;
-use topology::{Datacenter, NodeName, Profile, Role};
+use topology::{Datacenter, Profile};
 
 use crate::{
     ask::{Answer, Ask, AskError, wire},
@@ -228,12 +228,7 @@ fn judge(error: &CallError) -> Attempt {
 }
 
 fn target(dc: &Datacenter, server: &Server) -> Target {
-    server_target(dc, &server.name, server.link)
-}
-
-fn server_target(dc: &Datacenter, name: &NodeName, link: SocketAddr) -> Target {
-    let expect = Expect { dc: Some(dc.clone()), role: Role::Server, node: Some(name.clone()) };
-    Target { addr: link, expect }
+    Target::server(dc, &server.name, server.link)
 }
 
 fn ways(paths: Vec<Path>) -> BTreeMap<SocketAddr, Way> {
@@ -263,7 +258,7 @@ impl Puller for LinkPuller {
         let endpoint = self.0.clone();
         Box::pin(async move {
             let link = from.link.ok_or_else(|| format!("{} is no server", from.name))?;
-            let target = server_target(&from.dc, &from.name, link);
+            let target = Target::server(&from.dc, &from.name, link);
             let deadline = Instant::now() + PULL_TIMEOUT;
             let request = Request { kind: ROSTER, deadline, body: mine };
             let reply = endpoint.call(&target, request).await;

@@ -165,18 +165,18 @@ impl Raft {
     /// Returns the server that leads, unless it was not heard for longer than a leader may be
     /// silent.
     pub fn leader(&self) -> Option<Leader> {
-        let metrics = self.raft.metrics();
-        let metrics = metrics.borrow_watched();
-        let id = metrics.current_leader.filter(|_| metrics.running_state.is_ok())?;
-        if id == self.id {
-            if !self.is_leader() {
-                return None;
-            }
-        } else if !self.heard.ever() || self.heard.ago() > self.timing.silence_max() {
-            return None;
-        }
-        let peer = metrics.membership_config.get_node(&id)?;
-        Some(Leader { id, name: peer.name.clone(), addr: peer.addr })
+        let (id, peer) = {
+            // A lock: nothing that looks at the metrics again may be called while it is held.
+            let metrics = self.raft.metrics();
+            let metrics = metrics.borrow_watched();
+            let id = metrics.current_leader.filter(|_| metrics.running_state.is_ok())?;
+            (id, metrics.membership_config.get_node(&id)?.clone())
+        };
+        let leads = match id == self.id {
+            true => self.is_leader(),
+            false => self.heard.ever() && self.heard.ago() <= self.timing.silence_max(),
+        };
+        leads.then(|| Leader { id, name: peer.name, addr: peer.addr })
     }
 
     /// Returns how long ago this server heard from a leader; 0 on the leader.
@@ -212,11 +212,11 @@ impl Raft {
 
     /// Returns who takes part, sorted by number.
     pub fn servers(&self) -> Vec<Server> {
+        let leader = self.leader().map(|leader| leader.id);
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched();
         let membership = &metrics.membership_config;
         let voters: Vec<u64> = membership.voter_ids().collect();
-        let leader = self.leader().map(|leader| leader.id);
         let last = metrics.last_log_index.unwrap_or(0);
         let lag = |id: &u64| {
             let matched = metrics.replication.as_ref()?.get(id)?;
@@ -236,6 +236,7 @@ impl Raft {
     /// Returns numbers for metrics and `info`.
     pub fn status(&self) -> Status {
         let broken = self.broken();
+        let last_contact = self.last_contact();
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched();
         let index = |id: &Option<super::protocol::LogId>| id.map_or(0, |id| id.index);
@@ -247,7 +248,7 @@ impl Raft {
             applied_index: index(&metrics.last_applied),
             snapshot_index: index(&metrics.snapshot),
             peers: metrics.membership_config.voter_ids().filter(|id| *id != self.id).count(),
-            last_contact: self.last_contact(),
+            last_contact,
             broken,
         }
     }

@@ -3,11 +3,11 @@
 use bytes::Bytes;
 use certs::{
     error::CallError,
-    link::{Endpoint, Expect, Kind, Request, Target},
+    link::{Endpoint, Kind, Request, Target},
 };
 use lan_agent::caller::Promise;
 use tokio::time::Instant;
-use topology::{Datacenter, Role};
+use topology::Datacenter;
 
 use super::{Wire, WireError};
 use crate::raft::protocol::Peer;
@@ -36,9 +36,7 @@ impl Wire for Link {
         body: Bytes,
         deadline: Instant,
     ) -> Promise<Result<Bytes, WireError>> {
-        let expect =
-            Expect { dc: Some(self.dc.clone()), role: Role::Server, node: Some(peer.name.clone()) };
-        let target = Target { addr: peer.addr, expect };
+        let target = Target::server(&self.dc, &peer.name, peer.addr);
         let endpoint = self.endpoint.clone();
         Box::pin(async move {
             let request = Request { kind: Kind(kind), deadline, body };

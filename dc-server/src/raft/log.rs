@@ -110,8 +110,10 @@ impl Log {
                 health.fail("the Raft log can't be made durable", error);
             }
             for done in told {
-                let result = result.as_ref().map(|()| ());
-                done(result.map_err(|error| io::Error::new(error.kind(), error.to_string())));
+                done(match &result {
+                    Ok(()) => Ok(()),
+                    Err(error) => Err(io::Error::new(error.kind(), error.to_string())),
+                });
             }
             if let Some(inner) = log.upgrade() {
                 Log { inner, health }.flushed();

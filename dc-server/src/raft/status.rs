@@ -119,10 +119,10 @@ pub(super) fn follow(id: u64, raft: &OpenRaft) -> watch::Receiver<Leadership> {
         term: metrics.vote.leader_id().term,
         since: Instant::now(),
     };
-    let (tx, rx) = watch::channel(look(&*metrics.borrow_watched()));
+    let (tx, rx) = watch::channel(look(&metrics.borrow_watched()));
     tokio::spawn(async move {
         while metrics.changed().await.is_ok() {
-            let now = look(&*metrics.borrow_watched());
+            let now = look(&metrics.borrow_watched());
             tx.send_if_modified(|then| {
                 let same = Leadership { since: then.since, ..now } == *then;
                 if !same {

@@ -49,7 +49,7 @@ impl Model {
                 if cas.is_some_and(|cas| cas != row.modify) {
                     return false;
                 }
-                self.bury(index, &key.to_string());
+                self.bury(index, key);
                 true
             }
             Op::KvDeleteTree { prefix } => {

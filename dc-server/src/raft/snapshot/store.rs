@@ -185,8 +185,12 @@ impl Store {
         Ok(names)
     }
 
+    /// Holds a snapshot for the newest, unless a newer one is known: one that was received late.
     fn set(&self, meta: SnapshotMeta, image: Image) {
-        *self.newest.lock().unwrap_or_else(PoisonError::into_inner) = Some((meta, image));
+        let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        if newest.as_ref().is_none_or(|(known, _)| known.last_log_id <= meta.last_log_id) {
+            *newest = Some((meta, image));
+        }
     }
 
     fn failed(&self, name: &str, source: io::Error) -> SnapshotError {

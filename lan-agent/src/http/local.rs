@@ -20,7 +20,8 @@ const WAN_PORT: u16 = 8302;
 /// `/v1/agent/members`: those of the LAN pool, or of the WAN pool with `?wan`.
 pub(super) async fn members(cx: Context) -> Result<Reply, Failure> {
     let query = cx.query();
-    if query.get("segment").is_some_and(|segment| !segment.is_empty()) {
+    // Consul's own command line asks for all segments.
+    if query.get("segment").is_some_and(|segment| !matches!(segment.as_ref(), "" | "_all")) {
         return Err(Failure::internal("Network segments are not supported"));
     }
     let list: Vec<Value> = if wants_wan(&cx) {

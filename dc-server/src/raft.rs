@@ -361,9 +361,10 @@ impl Raft {
 
     /// Tells whether this server was elected and has not heard from a quorum since.
     fn is_fresh_leader(&self) -> bool {
-        self.raft.as_leader().is_ok_and(|leader| leader.last_quorum_acked().is_none())
-            || self.leadership.borrow().role == Role::Leader
-                && self.leadership.borrow().since.elapsed() < FRESH_LEADER_WAIT
+        // A copy: the watch is a lock, and borrowed twice at once it can wait for itself.
+        let now = *self.leadership.borrow();
+        now.role == Role::Leader && now.since.elapsed() < FRESH_LEADER_WAIT
+            || self.raft.as_leader().is_ok_and(|leader| leader.last_quorum_acked().is_none())
     }
 
     fn fatal(&self, fatal: &Fatal<TypeConfig>) -> RaftError {

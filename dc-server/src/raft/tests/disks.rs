@@ -16,7 +16,7 @@ use topology::NodeName;
 use super::cluster::{get, set};
 use crate::raft::{
     Config, Raft, StartError,
-    disk::Files,
+    disk::{Disk, Files},
     network::{Wire, WireError},
     protocol::Peer,
 };
@@ -72,6 +72,10 @@ async fn stop(alone: Alone) {
     let health = raft.health.clone();
     drop(raft);
     while Arc::strong_count(&health.broken) > 1 || Arc::strong_count(&disk) > 1 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    // The log's files are closed on a thread of their own when its writer was the last to hold it.
+    while disk.open_log().is_err() {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }

@@ -176,7 +176,7 @@ impl Raft {
             true => self.is_leader(),
             false => self.heard.ever() && self.heard.ago() <= self.timing.silence_max(),
         };
-        leads.then(|| Leader { id, name: peer.name, addr: peer.addr })
+        leads.then_some(Leader { id, name: peer.name, addr: peer.addr })
     }
 
     /// Returns how long ago this server heard from a leader; 0 on the leader.

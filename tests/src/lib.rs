@@ -6,8 +6,10 @@
 //!   in some order.
 //! - [`fabric`] is a network in memory, for the simulation: it delays, loses and cuts, and the
 //!   same seed gives the same bytes.
+//! - [`globe`] is a federation on that network.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test stops where it stands")]
 
 pub mod fabric;
+pub mod globe;
 pub mod linearizable;
 pub mod source;

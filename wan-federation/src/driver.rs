@@ -39,6 +39,9 @@ const SIGHT_MAX: Duration = Duration::from_secs(1);
 /// How often the own LAN's servers are looked through for those missing in the WAN pool.
 const FLOOD_INTERVAL: Duration = Duration::from_secs(5);
 
+/// How often gauges are set: they are read more rarely.
+const COUNT_INTERVAL: Duration = Duration::from_secs(5);
+
 /// How long looking up a name may take.
 const RESOLVE_MAX: Duration = Duration::from_secs(5);
 
@@ -75,6 +78,7 @@ pub(crate) struct Told {
     sight: Sight,
     sight_at: Option<Duration>,
     flood_at: Option<Duration>,
+    counted_at: Option<Duration>,
     up: BTreeMap<SocketAddr, bool>,
 }
 
@@ -179,7 +183,10 @@ impl Driver {
         self.report_closed_paths(&reports);
         let members = self.board.members.load_full();
         let step = self.watch.step(now, &members, &reports);
-        self.metrics.datacenters(&step.table);
+        if self.told.counted_at.is_none_or(|at| now >= at + COUNT_INTERVAL) {
+            self.told.counted_at = Some(now);
+            self.metrics.datacenters(&step.table);
+        }
         self.board.table.store(Arc::new(step.table));
         if !step.changes.is_empty() {
             step.changes.iter().for_each(log);

@@ -1,0 +1,187 @@
+//! Whole federations on a simulated network: what is known when, and what callers see meanwhile.
+//!
+//! A failing run names its seed; everything is decided by it.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test stops where it stands")]
+
+use std::time::Duration;
+
+use tests::{
+    fabric::{Link, simulate},
+    globe::{Globe, Place},
+};
+use tokio::{task::JoinSet, time::Instant};
+use wan_federation::{Degradation, ForwardError, Health};
+
+/// Promise P2: a lost datacenter is known everywhere.
+const KNOWN_WITHIN: Duration = Duration::from_secs(5);
+
+/// Promise P3: a request for a lost datacenter ends, verdict or not.
+const ENDS_WITHIN: Duration = Duration::from_secs(2);
+
+/// Promise P3: the same when the verdict is in.
+const ENDS_AT_ONCE: Duration = Duration::from_millis(50);
+
+/// A minute: more than enough to settle when nothing is in the way.
+const SETTLED: Duration = Duration::from_secs(60);
+
+const POOR: Link = Link {
+    latency: Duration::from_millis(150),
+    jitter: Duration::from_millis(5),
+    loss: 0.02,
+    bandwidth: None,
+};
+
+async fn world(seed: u64, dcs: u8, wan: Link) -> Globe {
+    println!("seed {seed}");
+    let mut globe = Globe::new(seed, 3, wan);
+    globe.start_all(dcs);
+    let took = globe.until(SETTLED, "all know all", Globe::is_well).await;
+    println!("all knew all after {took:?}");
+    globe
+}
+
+/// Asks from everywhere ten times a second while time passes.
+async fn under_load(globe: &Globe, lost: u8, within: Duration) -> Duration {
+    let begin = Instant::now();
+    let mut asked = JoinSet::new();
+    let mut known = None;
+    while begin.elapsed() < within + ENDS_WITHIN {
+        for from in globe.outside(lost) {
+            let verdict = globe.held(from, lost) == Some(Health::Lost);
+            let ask = globe.ask(from, lost);
+            asked.spawn(async move {
+                let at = Instant::now();
+                let result = ask.await;
+                let error = result.expect_err("nobody is left to answer");
+                let (took, bound) =
+                    (at.elapsed(), if verdict { ENDS_AT_ONCE } else { ENDS_WITHIN });
+                assert!(took <= bound, "{from:?} waited {took:?} with verdict {verdict}: {error}");
+                assert!(!matches!(error, ForwardError::UnknownDatacenter { .. }), "{error}");
+            });
+            let other = (1..).find(|dc| *dc != lost && *dc != from.dc).unwrap();
+            let ask = globe.ask(from, other);
+            asked.spawn(async move {
+                ask.await.expect("a datacenter that is well answers");
+            });
+        }
+        if known.is_none() && globe.all_hold(lost, Health::Lost) {
+            known = Some(begin.elapsed());
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    while let Some(done) = asked.join_next().await {
+        done.unwrap();
+    }
+    known.expect("the loss is known everywhere")
+}
+
+#[test]
+fn a_lost_datacenter_is_known_in_time_costs_its_callers_little_and_others_nothing() {
+    for seed in 1..=5 {
+        simulate(async {
+            let mut globe = world(seed, 3, Link::WAN).await;
+            tokio::time::sleep(Duration::from_millis(seed * 137)).await;
+            globe.kill_datacenter(2);
+            let known = under_load(&globe, 2, KNOWN_WITHIN).await;
+            println!("loss known after {known:?}");
+            assert!(known <= KNOWN_WITHIN, "{known:?}");
+            globe.start_datacenter(2);
+            let back = globe.until(SETTLED, "dc2 is back", Globe::is_well).await;
+            println!("back after {back:?}");
+        });
+    }
+}
+
+#[test]
+fn loss_and_long_ways_make_no_false_verdict_and_hide_no_true_one() {
+    simulate(async {
+        let mut globe = world(1, 5, POOR).await;
+        let begin = Instant::now();
+        while begin.elapsed() < Duration::from_secs(60) {
+            for from in globe.outside(0) {
+                for dc in 1..=5 {
+                    assert_ne!(globe.held(from, dc), Some(Health::Lost), "{from:?} on dc{dc}");
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        globe.kill_datacenter(3);
+        let lost = |globe: &Globe| globe.all_hold(3, Health::Lost);
+        let known = globe.until(KNOWN_WITHIN, "dc3 is lost", lost).await;
+        println!("loss known after {known:?}");
+    });
+}
+
+#[test]
+fn one_servers_lost_links_lose_no_datacenter() {
+    simulate(async {
+        let globe = world(1, 3, Link::WAN).await;
+        let one = Place { dc: 1, server: 1 };
+        globe.fabric.cut(&[one.addr().ip()], &globe.hosts(2));
+        let begin = Instant::now();
+        let mut partial = false;
+        while begin.elapsed() < Duration::from_secs(30) {
+            for from in globe.outside(0) {
+                for dc in 1..=3 {
+                    assert_ne!(globe.held(from, dc), Some(Health::Lost), "{from:?} on dc{dc}");
+                }
+            }
+            partial |= globe.held(one, 2) == Some(Health::Degraded(Degradation::Partial));
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        assert!(partial, "what a1 sees is held against dc2 a little");
+        globe.fabric.heal_all();
+        globe.until(SETTLED, "all is well again", Globe::is_well).await;
+    });
+}
+
+#[test]
+fn one_dead_server_is_no_lost_datacenter_and_its_peers_answer() {
+    simulate(async {
+        let mut globe = world(1, 2, Link::WAN).await;
+        globe.kill(Place { dc: 2, server: 1 });
+        let begin = Instant::now();
+        while begin.elapsed() < Duration::from_secs(10) {
+            let from = Place { dc: 1, server: 2 };
+            let at = Instant::now();
+            globe.ask(from, 2).await.expect("dc2 still has two servers");
+            assert!(at.elapsed() <= ENDS_WITHIN, "{:?}", at.elapsed());
+            assert_ne!(globe.held(from, 2), Some(Health::Lost));
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    });
+}
+
+#[test]
+fn a_partition_between_two_datacenters_is_seen_on_both_sides_and_heals() {
+    simulate(async {
+        let globe = world(3, 3, Link::WAN).await;
+        globe.fabric.cut(&globe.hosts(1), &globe.hosts(2));
+        let split = |globe: &Globe| {
+            let holds = |dc, other| {
+                (1..=3).all(|server| globe.held(Place { dc, server }, other) == Some(Health::Lost))
+            };
+            holds(1, 2) && holds(2, 1)
+        };
+        globe.until(KNOWN_WITHIN, "both sides know", split).await;
+        assert_eq!(globe.held(Place { dc: 3, server: 1 }, 1), Some(Health::Healthy));
+        globe.fabric.heal_all();
+        globe.until(SETTLED, "all is well again", Globe::is_well).await;
+    });
+}
+
+#[test]
+fn the_same_seed_gives_the_same_packets() {
+    let run = |seed| {
+        simulate(async move {
+            let mut globe = world(seed, 2, POOR).await;
+            globe.kill(Place { dc: 2, server: 2 });
+            tokio::time::sleep(Duration::from_secs(10)).await;
+            globe.start(Place { dc: 2, server: 2 });
+            tokio::time::sleep(Duration::from_secs(10)).await;
+            globe.fabric.trace()
+        })
+    };
+    assert_eq!(run(7), run(7));
+    assert_ne!(run(7).hash, run(8).hash);
+}

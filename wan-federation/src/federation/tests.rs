@@ -141,11 +141,30 @@ impl World {
         &self.sites[name].federation
     }
 
-    /// Ends a server without a word, as SIGKILL does. Returns where it was.
-    fn kill(&mut self, name: &str) -> SocketAddr {
+    /// Ends a server that has not left. Returns where it was, once that is free again.
+    async fn kill(&mut self, name: &str) -> SocketAddr {
         let site = self.sites.remove(name).unwrap();
+        let addr = site.federation.me().addr;
         site.run.abort();
-        site.federation.me().addr
+        drop(site);
+        let freed = async {
+            while std::net::UdpSocket::bind(addr).is_err() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(LIVENESS, freed).await.unwrap();
+        addr
+    }
+
+    /// Waits until a server knows this many members that are alive.
+    async fn until_alive(&self, name: &str, count: usize) {
+        let mut changes = self.at(name).changes();
+        let waiting = async {
+            while Census::of(&self.at(name).members()).alive != count {
+                changes.changed().await.unwrap();
+            }
+        };
+        tokio::time::timeout(LIVENESS, waiting).await.unwrap();
     }
 
     /// Waits until a server holds a datacenter for something.
@@ -218,6 +237,7 @@ async fn joining_one_server_makes_all_known_to_all_and_requests_find_the_leader(
     assert_eq!(refused.to_string(), "b1.dc2 refused: I refuse");
     let unknown = world.ask("a1", "dc9", "hello").await.unwrap_err();
     assert!(matches!(unknown, ForwardError::UnknownDatacenter { .. }), "{unknown}");
+    world.until_alive("a1", 4).await;
     let stats = world.at("a1").stats();
     assert!(stats.contains(&("wan", "alive".to_owned(), "4".to_owned())), "{stats:?}");
 }
@@ -228,7 +248,7 @@ async fn a_killed_datacenter_is_lost_everywhere_and_returns() {
     for dc in ["dc1", "dc2", "dc3"] {
         world.until_all(dc, Health::Healthy).await;
     }
-    let addrs = ["b1", "b2"].map(|name| world.kill(name));
+    let addrs = [world.kill("b1").await, world.kill("b2").await];
     let early = world.ask("a1", "dc2", "hello").await.unwrap_err();
     assert!(!matches!(early, ForwardError::UnknownDatacenter { .. }), "{early}");
     world.until_all("dc2", Health::Lost).await;
@@ -246,7 +266,7 @@ async fn a_killed_datacenter_is_lost_everywhere_and_returns() {
 async fn one_server_lost_is_partial_and_requests_go_to_the_other() {
     let mut world = World::with(&["a1", "a2", "b1", "b2"]);
     world.until_all("dc2", Health::Healthy).await;
-    world.kill("b1");
+    world.kill("b1").await;
     world.until_answer("a1", "dc2", "b2 to dc1: hello").await;
     let verdict = world.until("a1", "dc2", Health::Degraded(crate::verdict::Degradation::Partial));
     assert!(verdict.await.evidence.contains("b1"));
@@ -287,7 +307,7 @@ async fn joining_says_how_many_answered_and_why_the_others_did_not() {
     let here = other.at("b1").me().addr;
     assert_eq!(other.at("a1").join(vec![here]).await, Ok(1));
     other.until("a1", "dc2", Health::Healthy).await;
-    let nobody = other.kill("b1");
+    let nobody = other.kill("b1").await;
     let error = other.at("a1").join(vec![nobody]).await.unwrap_err();
     assert!(error.to_string().contains(&nobody.to_string()), "{error}");
     let error = other.at("a1").force_leave("x.dc2", false).await.unwrap_err();

@@ -46,6 +46,7 @@ use crate::{
     blocking,
     dispatch::way::{Leadership, Origin, Way},
     query,
+    metrics::Ways,
     raft::{Leader, Raft, RaftError, Read},
     state::{Command, Op},
     status,
@@ -64,6 +65,7 @@ pub struct Dispatch {
     hold: Duration,
     under_way: AtomicU64,
     jitter: AtomicU64,
+    ways: Ways,
 }
 
 /// Counts a request while it is under way.
@@ -103,7 +105,8 @@ impl Dispatch {
     ) -> Arc<Self> {
         let under_way = AtomicU64::new(0);
         let jitter = AtomicU64::new(seed);
-        Arc::new(Self { home, raft, link, federation, pool, hold, under_way, jitter })
+        let ways = Ways::resolve();
+        Arc::new(Self { home, raft, link, federation, pool, hold, under_way, jitter, ways })
     }
 
     /// Returns how many requests are under way.
@@ -125,7 +128,10 @@ impl Dispatch {
         loop {
             leadership.mark_unchanged();
             let leader = self.raft.leader();
-            let outcome = match way::decide(ask, origin, &self.home, self.leadership(&leader)) {
+            let way = way::decide(ask, origin, &self.home, self.leadership(&leader));
+            tracing::debug!(trace = %ask.trace.0, ?way, ?origin, "ask");
+            self.ways.count(&way);
+            let outcome = match way {
                 Way::Datacenter(dc) => return self.forward(ask, dc).await,
                 Way::Local => return self.answer_locally(ask).await,
                 Way::Here => self.answer_as_leader(ask).await,

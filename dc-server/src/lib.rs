@@ -10,6 +10,7 @@ pub mod http_client;
 pub mod leader;
 pub mod link_service;
 pub mod logging;
+pub mod metrics;
 pub mod node;
 pub mod processes;
 pub mod query;

@@ -51,6 +51,7 @@ use crate::{
     dispatch::Dispatch,
     leader::{self, Agreement, Duties, autopilot::Settings},
     link_service::{LinkService, Parts},
+    metrics::Replication,
     raft::{self, Raft, disk, network::link::Link},
     server::{InsideServer, Server},
 };
@@ -213,6 +214,7 @@ async fn server(
     let duties = Duties::new(duties, raft.clone(), pool.clone(), link.clone(), agreement.clone());
     tasks.push(Box::pin(duties.run()));
     tasks.push(Box::pin(keys.clone().watch()));
+    tasks.push(Box::pin(Replication::resolve().follow(raft.clone())));
     tasks.extend(federation.clone().map(|wan| -> Task { Box::pin(flood(wan, pool.clone())) }));
     let server =
         Server { dispatch: dispatch.clone(), raft: raft.clone(), federation, pool: pool.clone() };

@@ -4,12 +4,16 @@
 //! - [`source`] reads Rust source as text, for `tidy`.
 //! - [`linearizable`] decides whether what concurrent clients saw of a key could have happened
 //!   in some order.
+//! - [`seeds`] runs a randomised test for many seeds and says which one failed.
+//! - [`crowd`] is a pool of gossip engines without a socket.
 //! - [`fabric`] is a network in memory, for the simulation: it delays, loses and cuts, and the
 //!   same seed gives the same bytes.
 //! - [`globe`] is a federation on that network.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test stops where it stands")]
 
+pub mod crowd;
 pub mod fabric;
 pub mod globe;
 pub mod linearizable;
+pub mod seeds;
 pub mod source;

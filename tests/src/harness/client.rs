@@ -1,0 +1,176 @@
+//! A small HTTP client that never repeats a request by itself.
+
+use std::{net::SocketAddr, time::Duration};
+
+use anyhow::{Context, Result, bail};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::{HeaderMap, Method, Request, StatusCode};
+use hyper_util::{
+    client::legacy::{self, connect::HttpConnector},
+    rt::TokioExecutor,
+};
+use serde_json::Value;
+
+/// How long a request may take, unless the test says otherwise. Longer than a server's own
+/// deadline for what does not block, so that it is the server that gives up.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Speaks to one agent. Clones share connections.
+#[derive(Debug, Clone)]
+pub struct Client {
+    addr: SocketAddr,
+    inner: legacy::Client<HttpConnector, Full<Bytes>>,
+    patience: Duration,
+}
+
+/// What an agent answered.
+#[derive(Debug, Clone)]
+pub struct Response {
+    /// The status.
+    pub status: StatusCode,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The body.
+    pub body: Bytes,
+}
+
+/// An entry of the key-value store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// The value, taken for text.
+    pub value: String,
+    /// `ModifyIndex`.
+    pub modify_index: u64,
+}
+
+impl Client {
+    /// Makes a client for an agent's HTTP address.
+    pub fn new(addr: SocketAddr) -> Self {
+        let inner = legacy::Client::builder(TokioExecutor::new())
+            .retry_canceled_requests(false)
+            .build_http();
+        Self { addr, inner, patience: PATIENCE }
+    }
+
+    /// Returns a client that waits this long for an answer.
+    pub fn patient(&self, patience: Duration) -> Self {
+        Self { patience, ..self.clone() }
+    }
+
+    /// Sends a request; an error means that there was no answer.
+    pub async fn send(&self, method: Method, path: &str, body: impl Into<Bytes>) -> Result<Response> {
+        let uri = format!("http://{}{path}", self.addr);
+        let request = Request::builder().method(method).uri(&uri).body(Full::new(body.into()))?;
+        let answer = async {
+            let response = self.inner.request(request).await?;
+            let (parts, body) = response.into_parts();
+            let body = body.collect().await?.to_bytes();
+            anyhow::Ok(Response { status: parts.status, headers: parts.headers, body })
+        };
+        tokio::time::timeout(self.patience, answer)
+            .await
+            .with_context(|| format!("{uri}: no answer in {:?}", self.patience))?
+    }
+
+    /// Sends a GET.
+    pub async fn get(&self, path: &str) -> Result<Response> {
+        self.send(Method::GET, path, Bytes::new()).await
+    }
+
+    /// Sends a GET and reads the answer, which has to be 200, as JSON.
+    pub async fn json(&self, path: &str) -> Result<Value> {
+        let response = self.get(path).await?;
+        response.ok()?;
+        Ok(serde_json::from_slice(&response.body)?)
+    }
+
+    /// Sends a PUT.
+    pub async fn put(&self, path: &str, body: impl Into<Bytes>) -> Result<Response> {
+        self.send(Method::PUT, path, body).await
+    }
+
+    /// Sets a key; the path may carry a query. `false`: a comparison failed.
+    pub async fn kv_put(&self, path: &str, value: &str) -> Result<bool> {
+        let response = self.put(&format!("/v1/kv/{path}"), value.to_owned()).await?;
+        response.ok()?;
+        match response.text().trim() {
+            "true" => Ok(true),
+            "false" => Ok(false),
+            other => bail!("neither true nor false: {other:?}"),
+        }
+    }
+
+    /// Reads a key; the path may carry a query.
+    pub async fn kv_get(&self, path: &str) -> Result<Option<Entry>> {
+        let response = self.get(&format!("/v1/kv/{path}")).await?;
+        if response.status == StatusCode::NOT_FOUND {
+            return Ok(None);
+        }
+        response.ok()?;
+        let list: Value = serde_json::from_slice(&response.body)?;
+        let entry = &list[0];
+        let value = entry["Value"].as_str().unwrap_or_default();
+        Ok(Some(Entry {
+            value: String::from_utf8(base64(value))?,
+            modify_index: entry["ModifyIndex"].as_u64().context("no ModifyIndex")?,
+        }))
+    }
+}
+
+impl Response {
+    /// Fails unless the status is 200.
+    pub fn ok(&self) -> Result<()> {
+        match self.status {
+            StatusCode::OK => Ok(()),
+            status => bail!("{status}: {}", self.text()),
+        }
+    }
+
+    /// Returns the body as text.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    /// Returns a header, empty when there is none.
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    }
+
+    /// Returns `X-Consul-Index`.
+    pub fn index(&self) -> u64 {
+        self.header("x-consul-index").parse().unwrap_or_default()
+    }
+}
+
+/// Decodes base64 (RFC 4648, section 4); what is not of its alphabet is skipped.
+fn base64(text: &str) -> Vec<u8> {
+    let digit = |byte: u8| match byte {
+        b'A'..=b'Z' => Some(byte - b'A'),
+        b'a'..=b'z' => Some(byte - b'a' + 26),
+        b'0'..=b'9' => Some(byte - b'0' + 52),
+        b'+' => Some(62),
+        b'/' => Some(63),
+        _ => None,
+    };
+    let (mut bits, mut count, mut out) = (0_u32, 0, Vec::new());
+    for digit in text.bytes().filter_map(digit) {
+        (bits, count) = (bits << 6 | u32::from(digit), count + 6);
+        if count >= 8 {
+            count -= 8;
+            out.push((bits >> count & 0xff) as u8);
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn base64_decodes() {
+        assert_eq!(base64("aGVsbG8="), b"hello");
+        assert_eq!(base64("AP8Q"), [0, 255, 16]);
+    }
+}

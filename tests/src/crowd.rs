@@ -120,7 +120,8 @@ impl Crowd {
     pub fn start(&mut self, node: usize, join: &[usize]) {
         self.nodes[node].boot += 1;
         let Node { profile, seed, boot, .. } = &self.nodes[node];
-        let engine = Engine::new(self.config.clone(), profile.clone(), *boot, seed ^ boot);
+        let started = 1 + self.now.as_millis() as u64;
+        let engine = Engine::new(self.config.clone(), profile.clone(), started, seed ^ boot);
         self.nodes[node].engine = Some(engine);
         let addrs = join.iter().map(|other| self.nodes[*other].profile.addr).collect();
         self.handle(node, Input::Start);
@@ -183,31 +184,40 @@ impl Crowd {
     /// Says who is wrong about whom, if anybody is: every running node has to hold exactly the
     /// running nodes for alive.
     pub fn agreement(&self) -> Result<(), String> {
-        let name = |node: &usize| self.nodes[*node].profile.name.clone();
-        let truth: BTreeSet<_> = self.running().iter().map(name).collect();
-        let mut wrong = Vec::new();
-        for node in self.running() {
-            let engine = self.nodes[node].engine.as_ref().expect("it runs");
-            let held: BTreeSet<_> = engine
-                .members()
-                .filter(|member| member.status == Status::Alive)
-                .map(|member| member.profile.name.clone())
-                .collect();
-            if held != truth {
-                let missing: Vec<_> = truth.difference(&held).take(3).collect();
-                let extra: Vec<_> = held.difference(&truth).take(3).collect();
-                wrong.push(format!(
-                    "{} holds {} of {} for alive; misses {missing:?}, still has {extra:?}",
-                    self.nodes[node].profile.name,
-                    held.len(),
-                    truth.len()
-                ));
+        let running = self.running();
+        let engines = running.iter().filter_map(|node| Some((*node, self.engine(*node)?)));
+        // Counting is cheap and finds nearly everything that is wrong.
+        for (node, engine) in engines.clone() {
+            if engine.alive() != running.len() {
+                return Err(self.complaint(node, engine, &running));
             }
         }
-        match wrong.first() {
-            None => Ok(()),
-            Some(first) => Err(format!("{} nodes are wrong; {first}", wrong.len())),
+        for (node, engine) in engines {
+            let alive = engine.members().filter(|member| member.status == Status::Alive);
+            if alive.filter(|member| self.runs(&member.profile)).count() != running.len() {
+                return Err(self.complaint(node, engine, &running));
+            }
         }
+        Ok(())
+    }
+
+    fn runs(&self, profile: &Profile) -> bool {
+        self.by_addr.get(&profile.addr).is_some_and(|node| self.nodes[*node].engine.is_some())
+    }
+
+    fn complaint(&self, node: usize, engine: &Engine, running: &BTreeSet<usize>) -> String {
+        let truth: BTreeSet<_> =
+            running.iter().map(|node| &self.nodes[*node].profile.name).collect();
+        let alive = engine.members().filter(|member| member.status == Status::Alive);
+        let held: BTreeSet<_> = alive.map(|member| &member.profile.name).collect();
+        let missing: Vec<_> = truth.difference(&held).take(5).collect();
+        let extra: Vec<_> = held.difference(&truth).take(5).collect();
+        format!(
+            "{} holds {} for alive, {} are; it misses {missing:?} and still has {extra:?}",
+            self.nodes[node].profile.name,
+            held.len(),
+            truth.len()
+        )
     }
 
     fn happen(&mut self, node: usize, what: What) {

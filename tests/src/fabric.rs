@@ -26,6 +26,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use certs::link::{Sockets, sockets::AsyncUdpSocket};
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
 use tokio::time::Instant;
 
@@ -217,6 +218,12 @@ impl Fabric {
         self.net().cuts.clear();
     }
 
+    /// Pulls the plug of a host: its sockets neither hear nor say anything any more, and its
+    /// addresses are free for those that come after.
+    pub fn unplug(&self, host: IpAddr) {
+        self.net().inboxes.retain(|addr, _| addr.ip() != host);
+    }
+
     /// Returns what went over the network so far.
     pub fn trace(&self) -> Trace {
         self.net().trace
@@ -226,15 +233,30 @@ impl Fabric {
         self.0.lock().expect("nobody panics in here")
     }
 
-    fn send(&self, from: SocketAddr, to: SocketAddr, data: Bytes) {
-        let reader = self.net().send(from, to, data);
+    fn send(&self, from: &Socket, to: SocketAddr, data: Bytes) {
+        let mut net = self.net();
+        let plugged = net.inbox(from).is_some();
+        let reader = if plugged { net.send(from.addr(), to, data) } else { None };
+        drop(net);
         if let Some(reader) = reader {
             reader.wake();
         }
     }
 }
 
+impl Sockets for Fabric {
+    fn udp(&self, addr: SocketAddr) -> io::Result<Arc<dyn AsyncUdpSocket>> {
+        Ok(Arc::new(self.socket(addr)?))
+    }
+}
+
 impl Net {
+    /// Returns the inbox of a socket, unless it was unplugged.
+    fn inbox(&mut self, socket: &Socket) -> Option<&mut Inbox> {
+        let inbox = self.inboxes.get_mut(&socket.addr());
+        inbox.filter(|inbox| inbox.generation == socket.generation())
+    }
+
     /// Decides a packet's fate; returns who waits for it.
     fn send(&mut self, from: SocketAddr, to: SocketAddr, data: Bytes) -> Option<Waker> {
         let now = Instant::now();
@@ -391,6 +413,22 @@ mod tests {
             assert!(fabric.socket(addr(1)).is_err());
             drop(first);
             assert!(fabric.socket(addr(1)).is_ok());
+        });
+    }
+
+    #[test]
+    fn an_unplugged_host_is_deaf_and_dumb() {
+        simulate(async {
+            let fabric = Fabric::new(6, Link::LAN);
+            let (old, b) = (fabric.socket(addr(1)).unwrap(), fabric.socket(addr(2)).unwrap());
+            fabric.unplug(addr(1).ip());
+            let new = fabric.socket(addr(1)).unwrap();
+            old.send(addr(2), Bytes::from_static(b"old"));
+            new.send(addr(2), Bytes::from_static(b"new"));
+            assert_eq!(b.recv().await.1, "new");
+            drop(old);
+            b.send(addr(1), Bytes::from_static(b"hello"));
+            assert_eq!(new.recv().await.1, "hello");
         });
     }
 

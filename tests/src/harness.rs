@@ -16,11 +16,7 @@ pub mod client;
 pub mod cluster;
 pub mod relay;
 
-use std::{
-    env,
-    path::PathBuf,
-    time::Duration,
-};
+use std::{env, path::PathBuf, time::Duration};
 
 use tokio::time::Instant;
 
@@ -44,7 +40,11 @@ pub fn binary() -> PathBuf {
 }
 
 /// Asks until there is an answer; fails after `most` with the last reason why there was none.
-pub async fn until<T>(most: Duration, what: &str, mut ask: impl AsyncFnMut() -> Result<T, String>) -> T {
+pub async fn until<T>(
+    most: Duration,
+    what: &str,
+    mut ask: impl AsyncFnMut() -> Result<T, String>,
+) -> T {
     let begin = Instant::now();
     loop {
         match ask().await {

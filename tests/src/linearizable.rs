@@ -148,17 +148,28 @@ impl History {
 }
 
 impl Begun {
+    /// Records that it certainly had and will have no effect: the history goes on without it.
+    pub fn never(self) {
+        self.change(|call| call.op = Op::Read);
+    }
+
     /// Records the outcome. Call it after the answer came.
     pub fn end(self, outcome: Outcome) {
         if outcome == Outcome::Unknown {
             return;
         }
+        let end = {
+            let mut events = self.history.0.lock().expect("nobody panics in here");
+            events.clock += 1;
+            events.clock
+        };
+        self.change(|call| (call.end, call.outcome) = (end, outcome));
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Call)) {
         let mut events = self.history.0.lock().expect("nobody panics in here");
-        events.clock += 1;
-        let end = events.clock;
         let call = events.calls.get_mut(&self.key).and_then(|calls| calls.get_mut(self.index));
-        let call = call.expect("it was begun");
-        (call.end, call.outcome) = (end, outcome);
+        change(call.expect("it was begun"));
     }
 }
 

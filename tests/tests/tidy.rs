@@ -32,7 +32,7 @@ const CRATES: [(&str, &[&str]); 6] = [
 const KEEPERS: [(&[&str], &[&str], &str); 4] = [
     (
         &["quinn", "quinn-proto", "quinn-udp", "rustls", "tokio-rustls", "rcgen"],
-        &["certs", "tests"],
+        &["certs"],
         "who may speak, and over what, is decided in certs alone: use certs::link, certs::store or certs::ca",
     ),
     (

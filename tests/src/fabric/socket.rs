@@ -1,5 +1,5 @@
 //! A socket of the [`Fabric`]: a queue of packets that arrive at their time. It serves QUIC as
-//! `quinn::AsyncUdpSocket` and everyone else by [`Socket::send`] and [`Socket::recv`].
+//! `AsyncUdpSocket` and everyone else by [`Socket::send`] and [`Socket::recv`].
 //!
 //! Sending never blocks and never fails: what the network does with a packet is its affair.
 
@@ -14,7 +14,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use quinn::{
+use certs::link::sockets::{
     AsyncUdpSocket, UdpPoller,
     udp::{RecvMeta, Transmit},
 };
@@ -40,9 +40,14 @@ impl Socket {
         self.addr
     }
 
+    /// Tells this socket from others that had or have its address.
+    pub(super) fn generation(&self) -> u64 {
+        self.generation
+    }
+
     /// Sends a packet.
     pub fn send(&self, to: SocketAddr, data: Bytes) {
-        self.fabric.send(self.addr, to, data);
+        self.fabric.send(self, to, data);
     }
 
     /// Waits for the next packet.
@@ -54,7 +59,7 @@ impl Socket {
     pub fn poll_packet(&self, cx: &mut Context<'_>) -> Poll<(SocketAddr, Bytes)> {
         loop {
             let mut net = self.fabric.net();
-            let inbox = net.inboxes.get_mut(&self.addr).expect("it stays until the socket goes");
+            let Some(inbox) = net.inbox(self) else { return Poll::Pending };
             let Some(first) = inbox.packets.peek() else {
                 inbox.reader = Some(cx.waker().clone());
                 return Poll::Pending;
@@ -81,7 +86,7 @@ impl Socket {
 impl Drop for Socket {
     fn drop(&mut self) {
         let mut net = self.fabric.net();
-        if net.inboxes.get(&self.addr).is_some_and(|inbox| inbox.generation == self.generation) {
+        if net.inbox(self).is_some() {
             net.inboxes.remove(&self.addr);
         }
     }

@@ -142,10 +142,8 @@ impl Agent {
 
     /// Returns the whole log.
     pub fn full_log(&self) -> String {
-        fs::read(self.log_path()).map_or_else(
-            |_| String::new(),
-            |bytes| String::from_utf8_lossy(&bytes).into_owned(),
-        )
+        fs::read(self.log_path())
+            .map_or_else(|_| String::new(), |bytes| String::from_utf8_lossy(&bytes).into_owned())
     }
 
     /// Returns the end of the log.
@@ -172,11 +170,7 @@ impl Drop for Agent {
 }
 
 /// Runs the binary to its end: exit code, standard output, errors.
-pub fn run(
-    dir: &Path,
-    http: Option<SocketAddr>,
-    args: &[&str],
-) -> (Option<i32>, String, String) {
+pub fn run(dir: &Path, http: Option<SocketAddr>, args: &[&str]) -> (Option<i32>, String, String) {
     let mut command = Command::new(binary());
     command.args(args).current_dir(dir).env("HOME", dir).stdin(Stdio::null());
     if let Some(http) = http {

@@ -59,7 +59,12 @@ impl Client {
     }
 
     /// Sends a request; an error means that there was no answer.
-    pub async fn send(&self, method: Method, path: &str, body: impl Into<Bytes>) -> Result<Response> {
+    pub async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: impl Into<Bytes>,
+    ) -> Result<Response> {
         let uri = format!("http://{}{path}", self.addr);
         let request = Request::builder().method(method).uri(&uri).body(Full::new(body.into()))?;
         let answer = async {

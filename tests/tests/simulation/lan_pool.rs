@@ -36,35 +36,35 @@ fn a_thousand_nodes_agree_soon_after_faults_stop() {
         let took = crowd.run_until(secs(60), "all know all", Crowd::agreement);
         println!("seed {seed}: 1,000 nodes knew each other after {took:?}");
 
-        // 30 s of foul weather: 20 nodes die, 10 of them come back, a third is cut off.
+        // 14 s of foul weather: 20 nodes die, 10 of them come back, a third is cut off.
         crowd.weather(Weather::FOUL);
         let dead: BTreeSet<usize> = (SERVERS..1000).sample(&mut rng, 20).into_iter().collect();
         dead.iter().for_each(|node| crowd.kill(*node));
         for node in (0..1000).sample(&mut rng, 333) {
             crowd.side(node, 1);
         }
-        crowd.run(secs(15));
+        crowd.run(secs(8));
         for node in dead.iter().take(10) {
             crowd.start(*node, &[rng.random_range(0..SERVERS)]);
         }
-        crowd.run(secs(15));
+        crowd.run(secs(6));
 
         (0..1000).for_each(|node| crowd.side(node, 0));
         crowd.weather(Weather::FAIR);
         let took = crowd.run_until(secs(40), "all agree after the faults", Crowd::agreement);
         println!("seed {seed}: all agreed {took:?} after the faults stopped");
-        crowd.run(secs(20));
+        crowd.run(secs(5));
         assert_eq!(crowd.agreement(), Ok(()), "it stays so");
     });
 }
 
 #[test]
 fn nobody_is_held_for_failed_for_long_in_foul_weather() {
-    seeds::each(1..4, |seed| {
-        let mut crowd = gather(seed, 150);
+    seeds::each(1..3, |seed| {
+        let mut crowd = gather(seed, 100);
         crowd.run_until(secs(30), "all know all", Crowd::agreement);
         crowd.weather(Weather::FOUL);
-        crowd.run(secs(120));
+        crowd.run(secs(60));
         crowd.run_until(secs(10), "a live node stays failed", Crowd::agreement);
     });
 }

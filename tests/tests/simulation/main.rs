@@ -5,3 +5,4 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test stops where it stands")]
 
 mod lan_pool;
+mod raft;

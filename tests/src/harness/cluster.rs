@@ -1,0 +1,1 @@
+//! Datacenters of agents.

@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use anyhow::{Context, Result, bail};
+use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::{HeaderMap, Method, Request, StatusCode};
@@ -49,6 +50,15 @@ impl Client {
     pub fn new(addr: SocketAddr) -> Self {
         let inner = legacy::Client::builder(TokioExecutor::new())
             .retry_canceled_requests(false)
+            .build_http();
+        Self { addr, inner, patience: PATIENCE }
+    }
+
+    /// Makes a client that sends all requests over one connection (HTTP/2 without TLS).
+    pub fn multiplexed(addr: SocketAddr) -> Self {
+        let inner = legacy::Client::builder(TokioExecutor::new())
+            .retry_canceled_requests(false)
+            .http2_only(true)
             .build_http();
         Self { addr, inner, patience: PATIENCE }
     }
@@ -117,7 +127,7 @@ impl Client {
         let entry = &list[0];
         let value = entry["Value"].as_str().unwrap_or_default();
         Ok(Some(Entry {
-            value: String::from_utf8(base64(value))?,
+            value: String::from_utf8(STANDARD.decode(value)?)?,
             modify_index: entry["ModifyIndex"].as_u64().context("no ModifyIndex")?,
         }))
     }
@@ -145,37 +155,5 @@ impl Response {
     /// Returns `X-Consul-Index`.
     pub fn index(&self) -> u64 {
         self.header("x-consul-index").parse().unwrap_or_default()
-    }
-}
-
-/// Decodes base64 (RFC 4648, section 4); what is not of its alphabet is skipped.
-fn base64(text: &str) -> Vec<u8> {
-    let digit = |byte: u8| match byte {
-        b'A'..=b'Z' => Some(byte - b'A'),
-        b'a'..=b'z' => Some(byte - b'a' + 26),
-        b'0'..=b'9' => Some(byte - b'0' + 52),
-        b'+' => Some(62),
-        b'/' => Some(63),
-        _ => None,
-    };
-    let (mut bits, mut count, mut out) = (0_u32, 0, Vec::new());
-    for digit in text.bytes().filter_map(digit) {
-        (bits, count) = (bits << 6 | u32::from(digit), count + 6);
-        if count >= 8 {
-            count -= 8;
-            out.push((bits >> count & 0xff) as u8);
-        }
-    }
-    out
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn base64_decodes() {
-        assert_eq!(base64("aGVsbG8="), b"hello");
-        assert_eq!(base64("AP8Q"), [0, 255, 16]);
     }
 }

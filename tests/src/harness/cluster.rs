@@ -1,1 +1,303 @@
-//! Datacenters of agents.
+//! Datacenters of agents that trust each other.
+
+use std::{
+    net::IpAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use certs::{
+    ca::{Algorithm, Authority, San, Subject},
+    identity::Identity,
+    store::Clock,
+};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use topology::Role;
+use uuid::Uuid;
+
+use super::{
+    agent::{Agent, base_config},
+    block::Block,
+    relay::Relay,
+    until,
+};
+
+/// How long a fresh datacenter may take until it has a leader and everyone knows everyone.
+pub const READY_MAX: Duration = Duration::from_secs(40);
+
+/// How far an agent's advertised address is from the one it binds, when a relay is between.
+const ADVERTISED: u8 = 100;
+
+/// For how long certificates are valid.
+const DAYS: u32 = 2;
+
+/// What agents there are to be in a datacenter.
+#[derive(Debug, Clone, Copy)]
+pub struct Shape {
+    /// Name of the datacenter.
+    pub dc: &'static str,
+    /// Servers.
+    pub servers: u8,
+    /// Client agents.
+    pub clients: u8,
+}
+
+/// Agents, and what they have in common. Gone when it is dropped, processes first.
+pub struct Cluster {
+    /// All agents, servers first in each datacenter.
+    pub agents: Vec<Agent>,
+    /// Between all agents, if the cluster was made with one.
+    pub relay: Option<Relay>,
+    authority: Authority,
+    gossip_key: String,
+    relayed: bool,
+    dir: TempDir,
+    block: Block,
+}
+
+impl Cluster {
+    /// Describes the agents; nothing runs yet.
+    pub fn plan(shapes: &[Shape]) -> Self {
+        Self::describe(shapes, false)
+    }
+
+    /// The same with a relay between all agents.
+    pub async fn plan_relayed(shapes: &[Shape]) -> Self {
+        let mut cluster = Self::describe(shapes, true);
+        let hosts: Vec<(IpAddr, IpAddr)> = (1..=cluster.agents.len())
+            .map(|number| u8::try_from(number).expect("few agents"))
+            .map(|number| (cluster.block.host(number), cluster.block.host(number + ADVERTISED)))
+            .collect();
+        cluster.relay = Some(Relay::bind(&hosts).await.expect("the block is ours"));
+        cluster
+    }
+
+    /// Starts agents and waits until they work.
+    pub async fn start(shapes: &[Shape]) -> Self {
+        let mut cluster = Self::plan(shapes);
+        cluster.launch().await;
+        cluster
+    }
+
+    fn describe(shapes: &[Shape], relayed: bool) -> Self {
+        let key = [Uuid::new_v4().into_bytes(), Uuid::new_v4().into_bytes()].concat();
+        let now = Clock::System.now();
+        let mut cluster = Self {
+            agents: Vec::new(),
+            relay: None,
+            authority: Authority::create("tests", Algorithm::EcdsaP256, now, DAYS)
+                .expect("an authority"),
+            gossip_key: STANDARD.encode(key),
+            relayed,
+            dir: tempfile::Builder::new().prefix("causeway-").tempdir().expect("a directory"),
+            block: Block::claim(),
+        };
+        let authority = cluster.authority.certificate_pem();
+        std::fs::write(cluster.dir.path().join("ca.pem"), authority).expect("a file");
+        for shape in shapes {
+            (1..=shape.servers).for_each(|_| drop(cluster.add(shape.dc, Role::Server)));
+            (1..=shape.clients).for_each(|_| drop(cluster.add(shape.dc, Role::Client)));
+        }
+        for shape in shapes {
+            let servers: Vec<usize> = cluster.servers(shape.dc);
+            for server in &servers {
+                let expect = json!({ "bootstrap_expect": servers.len() });
+                cluster.agents[*server].configure(expect);
+            }
+        }
+        cluster
+    }
+
+    /// Describes one more agent, which joins by all servers there are; returns its place.
+    pub fn add(&mut self, dc: &str, role: Role) -> usize {
+        let letter = if role == Role::Server { 's' } else { 'c' };
+        let fellows = self.agents.iter().filter(|agent| agent.config["datacenter"] == dc);
+        let name = format!("{dc}-{letter}{}", fellows.count() + 1);
+        let number = u8::try_from(self.agents.len() + 1).expect("few agents");
+        let host = self.block.host(number);
+        let dir = self.dir.path().join(&name);
+        let mut config = base_config(&name, dc, host, &dir);
+        let tls = self.issue(&dir, dc, role, &name, host);
+        for (key, value) in [
+            ("encrypt", json!(self.gossip_key)),
+            ("server", json!(role == Role::Server)),
+            ("tls", tls),
+        ] {
+            config[key] = value;
+        }
+        if self.relayed {
+            let advertised = self.block.host(number + ADVERTISED).to_string();
+            config["advertise_addr"] = json!(advertised);
+            config["advertise_addr_wan"] = json!(advertised);
+        }
+        self.agents.push(Agent::new(&name, host, dir, config));
+        self.agents.len() - 1
+    }
+
+    /// Issues a certificate of the cluster's authority into a directory; returns the `tls` block.
+    fn issue(&self, dir: &Path, dc: &str, role: Role, name: &str, host: IpAddr) -> Value {
+        let identity =
+            Identity::new(dc.parse().expect("a name"), role, Some(name.parse().expect("a name")));
+        issue(&self.authority, &self.ca_file(), dir, identity, host)
+    }
+
+    /// Returns the file of the authority's certificate.
+    pub fn ca_file(&self) -> PathBuf {
+        self.dir.path().join("ca.pem")
+    }
+
+    /// Returns the directory of the cluster.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Returns the authority of the cluster.
+    pub fn authority(&self) -> &Authority {
+        &self.authority
+    }
+
+    fn advertised(&self, place: usize) -> IpAddr {
+        match self.agents[place].config["advertise_addr"].as_str() {
+            Some(advertised) => advertised.parse().expect("an address"),
+            None => self.agents[place].host,
+        }
+    }
+
+    /// Starts one agent: it joins the servers of its datacenter and one of each other one.
+    pub fn spawn(&mut self, place: usize) {
+        let dc = self.dc(place);
+        let join: Vec<String> = self
+            .servers(&dc)
+            .into_iter()
+            .filter(|server| *server != place)
+            .map(|server| self.advertised(server).to_string())
+            .collect();
+        let mut changes = json!({ "retry_join": join });
+        if self.agents[place].config["server"] == true {
+            let first = |dc: &String| self.servers(dc).first().copied();
+            let others: Vec<String> = self.datacenters().into_iter().filter(|d| *d != dc).collect();
+            let wan: Vec<String> = others
+                .iter()
+                .filter_map(first)
+                .map(|server| self.advertised(server).to_string())
+                .collect();
+            changes["retry_join_wan"] = json!(wan);
+        }
+        self.agents[place].configure(changes);
+        self.agents[place].spawn();
+    }
+
+    /// Starts one agent and waits until it answers HTTP.
+    pub async fn run(&mut self, place: usize) {
+        self.spawn(place);
+        self.agents[place].wait_for_http().await;
+    }
+
+    /// Starts all agents that do not run and waits until everything works.
+    pub async fn launch(&mut self) {
+        for place in 0..self.agents.len() {
+            if !self.agents[place].is_running() {
+                self.spawn(place);
+            }
+        }
+        for agent in &mut self.agents {
+            agent.wait_for_http().await;
+        }
+        self.ready().await;
+    }
+
+    /// Waits until every datacenter answers every agent, and has all its servers for peers.
+    pub async fn ready(&self) {
+        for agent in &self.agents {
+            let client = agent.client();
+            for dc in self.datacenters() {
+                let peers = self.servers(&dc).len();
+                let what = format!("{dc} answers {}", agent.name);
+                until(READY_MAX, &what, async || {
+                    let path = format!("/v1/status/peers?dc={dc}");
+                    let found = client.json(&path).await.map_err(|error| format!("{error:#}"))?;
+                    let count = found.as_array().map_or(0, Vec::len);
+                    if count != peers {
+                        return Err(format!("{count} peers: {found}"));
+                    }
+                    let path = format!("harness/ready?dc={dc}");
+                    client.kv_get(&path).await.map(drop).map_err(|error| format!("{error:#}"))
+                })
+                .await;
+            }
+        }
+    }
+
+    /// Returns the name of an agent's datacenter.
+    pub fn dc(&self, place: usize) -> String {
+        self.agents[place].config["datacenter"].as_str().expect("it has one").to_owned()
+    }
+
+    /// Returns the names of the datacenters.
+    pub fn datacenters(&self) -> Vec<String> {
+        let mut all: Vec<String> = (0..self.agents.len()).map(|place| self.dc(place)).collect();
+        all.sort();
+        all.dedup();
+        all
+    }
+
+    /// Returns the places of a datacenter's servers.
+    pub fn servers(&self, dc: &str) -> Vec<usize> {
+        self.places(dc, true)
+    }
+
+    /// Returns the places of a datacenter's client agents.
+    pub fn clients(&self, dc: &str) -> Vec<usize> {
+        self.places(dc, false)
+    }
+
+    fn places(&self, dc: &str, server: bool) -> Vec<usize> {
+        let is =
+            |agent: &Agent| agent.config["datacenter"] == dc && agent.config["server"] == server;
+        (0..self.agents.len()).filter(|place| is(&self.agents[*place])).collect()
+    }
+
+    /// Waits until the servers of a datacenter that run, but for `without`, agree on a leader.
+    pub async fn leader(&mut self, dc: &str, without: Option<usize>) -> usize {
+        let servers = self.servers(dc);
+        let running: Vec<usize> = servers
+            .into_iter()
+            .filter(|place| Some(*place) != without && self.agents[*place].is_running())
+            .collect();
+        until(READY_MAX, "the servers agree on a leader", async || {
+            let mut leaders = Vec::new();
+            for place in &running {
+                let client = self.agents[*place].client().patient(Duration::from_secs(2));
+                let leader = client.json("/v1/status/leader").await;
+                leaders.push(leader.map_err(|error| format!("{error:#}"))?);
+            }
+            leaders.dedup();
+            let [Value::String(addr)] = leaders.as_slice() else {
+                return Err(format!("{leaders:?}"));
+            };
+            let host = addr.rsplit_once(':').map_or(addr.as_str(), |(host, _)| host);
+            let is = |place: &&usize| self.advertised(**place).to_string() == host;
+            running.iter().find(is).copied().ok_or_else(|| format!("{addr:?} does not run"))
+        })
+        .await
+    }
+}
+
+/// Issues a certificate into a directory; returns the `tls` block for it.
+pub fn issue(
+    authority: &Authority,
+    ca_file: &Path,
+    dir: &Path,
+    identity: Identity,
+    host: IpAddr,
+) -> Value {
+    std::fs::create_dir_all(dir).expect("a directory");
+    let mut subject = Subject::new(identity);
+    subject.sans.push(San::Ip(host));
+    let (cert, key) = (dir.join("cert.pem"), dir.join("key.pem"));
+    let issued = authority.issue(&subject, Clock::System.now(), DAYS).expect("a certificate");
+    issued.write(&cert, &key).expect("two files");
+    json!({ "defaults": { "ca_file": ca_file, "cert_file": cert, "key_file": key } })
+}

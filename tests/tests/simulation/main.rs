@@ -6,3 +6,4 @@
 
 mod lan_pool;
 mod raft;
+mod wan;

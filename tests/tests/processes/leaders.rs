@@ -1,0 +1,52 @@
+//! Leaders and whole datacenters killed with SIGKILL, under load and at rest.
+
+use std::time::Duration;
+
+use tests::{
+    harness::{cluster::Cluster, until},
+    workload::Workload,
+};
+
+use crate::dc1;
+
+/// How long until writes are accepted again: far longer than it takes on a busy machine.
+const AGAIN_MAX: Duration = Duration::from_secs(30);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ten_killed_leaders_lose_and_double_no_acknowledged_write() {
+    let mut cluster = Cluster::start(&dc1(3, 1)).await;
+    let clients = cluster.agents.iter().cycle().take(6).map(|agent| agent.client()).collect();
+    let workload = Workload::start(clients, "load/", 4);
+    for round in 0..10 {
+        let leader = cluster.leader("dc1", None).await;
+        cluster.agents[leader].kill();
+        let next = cluster.leader("dc1", Some(leader)).await;
+        let client = cluster.agents[next].client();
+        until(AGAIN_MAX, "writes are accepted again", async || {
+            let put = client.kv_put("rounds", &round.to_string()).await;
+            put.map(drop).map_err(|error| format!("{error:#}"))
+        })
+        .await;
+        cluster.run(leader).await;
+    }
+    cluster.ready().await;
+    let known = workload.known();
+    assert!(known > 100, "only {known} operations were answered");
+    workload.finish(&cluster.agents[3].client()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_datacenter_that_is_killed_has_everything_when_it_is_back() {
+    let mut cluster = Cluster::start(&dc1(3, 0)).await;
+    let client = cluster.agents[1].client();
+    for number in 0..50 {
+        assert!(client.kv_put(&format!("k/{number}"), &number.to_string()).await.unwrap());
+    }
+    cluster.agents.iter_mut().for_each(|agent| agent.kill());
+    cluster.launch().await;
+    let client = cluster.agents[0].client();
+    for number in 0..50 {
+        let entry = client.kv_get(&format!("k/{number}")).await.unwrap();
+        assert_eq!(entry.expect("it was acknowledged").value, number.to_string());
+    }
+}

@@ -1,0 +1,21 @@
+//! Real processes: killed, cut off, given bad disks, bad certificates and garbage.
+//!
+//! Each test has loopback addresses, directories and certificates of its own and leaves nothing
+//! behind; see `tests::harness`. They need `target/PROFILE/causeway`, which `make build` makes.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test stops where it stands")]
+
+mod command_line;
+mod datacenters;
+mod disks;
+mod intruders;
+mod leaders;
+mod membership;
+mod partitions;
+mod watches;
+
+use tests::harness::cluster::Shape;
+
+/// One datacenter.
+fn dc1(servers: u8, clients: u8) -> [Shape; 1] {
+    [Shape { dc: "dc1", servers, clients }]
+}

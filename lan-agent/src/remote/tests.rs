@@ -10,7 +10,7 @@ use certs::{
 };
 use time::OffsetDateTime;
 use tokio::sync::Semaphore;
-use topology::{Member, NodeId, Status};
+use topology::{Member, NodeId, Role, Status};
 use uuid::Uuid;
 
 use super::*;

@@ -97,8 +97,12 @@ impl Cluster {
         let authority = cluster.authority.certificate_pem();
         std::fs::write(cluster.dir.path().join("ca.pem"), authority).expect("a file");
         for shape in shapes {
-            (1..=shape.servers).for_each(|_| drop(cluster.add(shape.dc, Role::Server)));
-            (1..=shape.clients).for_each(|_| drop(cluster.add(shape.dc, Role::Client)));
+            for _ in 0..shape.servers {
+                cluster.add(shape.dc, Role::Server);
+            }
+            for _ in 0..shape.clients {
+                cluster.add(shape.dc, Role::Client);
+            }
         }
         for shape in shapes {
             let servers: Vec<usize> = cluster.servers(shape.dc);

@@ -45,8 +45,8 @@ use wan_federation::{Envelope, Federation, ForwardError};
 use crate::{
     blocking,
     dispatch::way::{Leadership, Origin, Way},
-    query,
     metrics::Ways,
+    query,
     raft::{Leader, Raft, RaftError, Read},
     state::{Command, Op},
     status,

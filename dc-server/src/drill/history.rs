@@ -147,7 +147,9 @@ pub struct Probe {
 pub enum Seen {
     /// It got an answer from there.
     Answer,
-    /// It knows that nobody there can be reached.
+    /// It holds the datacenter for lost.
+    Lost,
+    /// It could not reach anybody there.
     Unreachable,
     /// Another error.
     Error,

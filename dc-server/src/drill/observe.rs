@@ -31,6 +31,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(150);
 /// How long one look at the leader or the stored keys may take.
 const LOOK_WITHIN: Duration = Duration::from_secs(3);
 
+/// What is added to it by a server that holds the datacenter for lost. Consul adds nothing then.
+const HELD_FOR_LOST: &str = "is lost since";
+
 /// What Consul answers for a known datacenter that nobody can reach.
 const UNREACHABLE: &str = "Remote DC has no server currently reachable";
 
@@ -98,11 +101,22 @@ impl Question {
             Ok(answer) if answer.status.is_success() || answer.status.as_u16() == 404 => {
                 Seen::Answer
             }
-            Ok(answer) if answer.text().contains(UNREACHABLE) => Seen::Unreachable,
-            Ok(_) => Seen::Error,
+            Ok(answer) => error(&answer.text()),
             Err(_) => Seen::Silence,
         };
         Probe { server: self.server, start, end: self.zero.elapsed(), seen }
+    }
+}
+
+/// Reads what a server says of a datacenter out of its error.
+///
+/// That it could not reach anybody just now is no verdict, however fast it says so: a circuit
+/// breaker answers at once, too, and lets requests through in between.
+fn error(text: &str) -> Seen {
+    match text.split_once(UNREACHABLE) {
+        Some((_, reason)) if reason.is_empty() || reason.contains(HELD_FOR_LOST) => Seen::Lost,
+        Some(_) => Seen::Unreachable,
+        None => Seen::Error,
     }
 }
 
@@ -178,4 +192,39 @@ pub async fn stored(
         modify_index: entry.modify_index,
     });
     Some(stored.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use lan_agent::ask::AskError;
+    use wan_federation::{Effect, ForwardError};
+
+    use super::*;
+
+    fn said(error: ForwardError) -> Seen {
+        let dc = Datacenter::new("dc2").unwrap();
+        let text = AskError::NoServer { dc, reason: String::new() }.to_string();
+        super::error(&format!("{text}: {error}"))
+    }
+
+    #[test]
+    fn a_verdict_is_told_from_an_attempt_that_failed() {
+        let dc = Datacenter::new("dc2").unwrap();
+        let evidence = "3 of 3 servers down".to_owned();
+        let since = Duration::from_secs(1);
+        assert_eq!(
+            said(ForwardError::Lost { dc: dc.clone(), since, evidence: evidence.clone() }),
+            Seen::Lost
+        );
+        assert_eq!(
+            said(ForwardError::Unreachable { dc, evidence, effect: Effect::None }),
+            Seen::Unreachable
+        );
+    }
+
+    #[test]
+    fn consuls_bare_error_is_a_verdict_and_a_refused_connection_is_none() {
+        assert_eq!(error(UNREACHABLE), Seen::Lost);
+        assert_eq!(error("rpc error making call: connection refused"), Seen::Error);
+    }
 }

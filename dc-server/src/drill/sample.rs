@@ -78,7 +78,8 @@ pub(super) fn history() -> History {
         probes: vec![
             probe(9_900, 9_905, Seen::Answer),
             probe(10_100, 12_100, Seen::Unreachable),
-            probe(13_000, 13_002, Seen::Unreachable),
+            probe(11_950, 11_952, Seen::Unreachable),
+            probe(13_000, 13_002, Seen::Lost),
         ],
         leader_back: Some(ms(20_050)),
         whole: Some(ms(21_000)),

@@ -21,6 +21,7 @@ use certs::{
     link::{Refusal, Sockets, sockets::AsyncUdpSocket},
     store::{Bundle, Clock, Keys},
 };
+use time::OffsetDateTime;
 use tokio::{task::JoinHandle, time::Instant};
 use topology::{Datacenter, NodeId, NodeName, Profile, Role, gossip};
 use uuid::Uuid;
@@ -32,6 +33,11 @@ use crate::fabric::{Fabric, Link};
 
 /// How long a request may take before its asker gives up: far more than any bound.
 const DEADLINE: Duration = Duration::from_secs(60);
+
+/// The time of day when every globe begins: links derive their identifiers from it too, so that it
+/// must not be the machine's.
+const BEGIN: OffsetDateTime =
+    OffsetDateTime::UNIX_EPOCH.saturating_add(time::Duration::days(20_000));
 
 /// The servers that run, by datacenter.
 type Running = Arc<Mutex<BTreeMap<u8, BTreeSet<u8>>>>;
@@ -142,7 +148,7 @@ pub struct Globe {
 impl Globe {
     /// Makes the network and the authority; nobody runs yet.
     pub fn new(seed: u64, servers: u8, wan: Link) -> Self {
-        let clock = Clock::Simulated { start: Clock::System.now(), at: Instant::now() };
+        let clock = Clock::Simulated { start: BEGIN, at: Instant::now() };
         let authority = Authority::create("globe", Algorithm::Ed25519, clock.now(), 2)
             .expect("an authority needs nothing");
         let fabric = Fabric::new(seed, wan);

@@ -9,7 +9,9 @@
 //! Failures. A server that can't write its log stops taking part: [`RaftError::Broken`] says why, and
 //! the state as it was can still be read. A write whose fate is not known is
 //! [`RaftError::Unknown`]: it may be repeated under the same request id only. A leader that was cut
-//! off, or frozen, for longer than its lease refuses reads and writes at once.
+//! off, or frozen, for longer than its lease refuses reads and writes at once. A server that
+//! restarts has forgotten the lease that it granted with its last answer to a leader; so it neither
+//! votes nor stands for election until that lease has run out.
 
 pub mod disk;
 mod inbound;
@@ -247,20 +249,30 @@ impl Raft {
     ) -> Result<Self, StartError> {
         let timing = Timing::new(config.multiplier);
         let health = Health::default();
-        let log = Log::open(&*disk, health.clone())?;
+        let log = Log::open(config.id, &*disk, health.clone())?;
+        let found = log.found();
         let store = Store::new(disk);
-        let restored = store.restore(&log.found()).await?;
+        let restored = store.restore(&found).await?;
         let view = View::default();
         let machine = Machine::new(view.clone(), store.clone(), restored);
         let network = Network::new(wire, store.clone());
-        let settings = Arc::new(timing.config(&config)?);
+        let mut settings = timing.config(&config)?;
+        // Who never voted or wrote can't have promised anybody a lease.
+        let promised = found.vote.is_some() || found.last.is_some();
+        settings.enable_elect = !promised;
+        let settings = Arc::new(settings);
         let raft =
             Runtime::seeded(config.seed, OpenRaft::new(config.id, settings, network, log, machine))
                 .await
                 .map_err(|fatal| StartError::Raft(fatal.to_string()))?;
         let heard = Heard::new();
         let receiver = Arc::new(Receiver::new(store));
-        let inbound = Inbound { raft: raft.clone(), heard: heard.clone(), receiver };
+        let probation = if promised { timing.election_max } else { Duration::ZERO };
+        let votes_from = Instant::now() + probation;
+        let inbound = Inbound { raft: raft.clone(), heard: heard.clone(), receiver, votes_from };
+        if promised {
+            tokio::spawn(end_probation(raft.clone(), votes_from));
+        }
         let leadership = status::follow(config.id, &raft);
         Ok(Self { id: config.id, timing, raft, view, health, heard, inbound, leadership })
     }
@@ -381,6 +393,12 @@ impl Raft {
             tracing::warn!(%error, "Raft did not stop cleanly");
         }
     }
+}
+
+/// Lets a restarted server stand for election.
+async fn end_probation(raft: OpenRaft, when: Instant) {
+    tokio::time::sleep_until(when).await;
+    raft.runtime_config().elect(true);
 }
 
 #[cfg(test)]

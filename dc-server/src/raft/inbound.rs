@@ -28,6 +28,9 @@ pub enum Rejected {
         /// What the decoder said.
         why: String,
     },
+    /// This server has just restarted and may have granted a leader a lease before.
+    #[error("this server has just restarted and does not vote yet")]
+    JustStarted,
     /// This server's Raft has stopped.
     #[error("Raft has stopped here: {0}")]
     Stopped(String),
@@ -39,6 +42,8 @@ pub(super) struct Inbound {
     pub(super) raft: OpenRaft,
     pub(super) heard: Heard,
     pub(super) receiver: Arc<Receiver>,
+    /// When a lease that was granted before the restart has run out.
+    pub(super) votes_from: Instant,
 }
 
 fn stopped(error: impl ToString) -> Rejected {
@@ -58,6 +63,7 @@ impl Inbound {
     pub(super) async fn handle(&self, kind: u16, body: Bytes) -> Result<Bytes, Rejected> {
         match kind {
             APPEND => self.append(&body).await,
+            VOTE | PRE_VOTE if Instant::now() < self.votes_from => Err(Rejected::JustStarted),
             VOTE => write(&self.raft.vote(read(kind, &body)?).await.map_err(stopped)?),
             PRE_VOTE => write(&self.raft.pre_vote(read(kind, &body)?).await.map_err(stopped)?),
             SNAPSHOT => self.snapshot(read(kind, &body)?).await,

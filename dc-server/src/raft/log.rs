@@ -58,6 +58,8 @@ impl Health {
 /// The log; clones share it.
 #[derive(Clone)]
 pub(super) struct Log {
+    /// The number of the server that the log belongs to.
+    id: u64,
     inner: Arc<Mutex<Inner>>,
     health: Health,
 }
@@ -69,10 +71,10 @@ struct Inner {
 }
 
 impl Log {
-    /// Opens the log of a disk.
-    pub(super) fn open(disk: &dyn Disk, health: Health) -> Result<Self, DiskError> {
+    /// Opens the log that server `id` has on a disk.
+    pub(super) fn open(id: u64, disk: &dyn Disk, health: Health) -> Result<Self, DiskError> {
         let inner = Inner { wal: disk.open_log()?, waiting: Vec::new(), flushing: false };
-        Ok(Self { inner: Arc::new(Mutex::new(inner)), health })
+        Ok(Self { id, inner: Arc::new(Mutex::new(inner)), health })
     }
 
     /// Returns what the log holds.
@@ -104,7 +106,7 @@ impl Log {
     fn start_flush(&self, inner: &mut Inner) {
         inner.flushing = true;
         let told = std::mem::take(&mut inner.waiting);
-        let (log, health) = (Arc::downgrade(&self.inner), self.health.clone());
+        let (id, log, health) = (self.id, Arc::downgrade(&self.inner), self.health.clone());
         inner.wal.flush(Box::new(move |result| {
             if let Err(error) = &result {
                 health.fail("the Raft log can't be made durable", error);
@@ -116,7 +118,7 @@ impl Log {
                 });
             }
             if let Some(inner) = log.upgrade() {
-                Log { inner, health }.flushed();
+                Log { id, inner, health }.flushed();
             }
         }));
     }
@@ -205,8 +207,13 @@ impl RaftLogReader<TypeConfig> for Log {
         Box::pin(futures::StreamExt::flatten(pieces))
     }
 
+    /// Returns the last vote, but never as the leader that this server was: openraft would let it go
+    /// on leading, with the commit index that it happened to have saved, and answer reads without
+    /// what it acknowledged last. It has to be elected again, which settles that.
     async fn read_vote(&mut self) -> Result<Option<Vote>, io::Error> {
-        Ok(self.found().vote)
+        let mine = |vote: &Vote| vote.leader_id.node_id == self.id;
+        let vote = self.found().vote;
+        Ok(vote.map(|vote| Vote { committed: vote.committed && !mine(&vote), ..vote }))
     }
 }
 

@@ -58,6 +58,8 @@ pub struct Leadership {
     pub term: u64,
     /// Since when it is so.
     pub since: Instant,
+    /// Whether this server leads or led since it started.
+    pub ever_led: bool,
 }
 
 /// A server that takes part.
@@ -118,12 +120,14 @@ pub(super) fn follow(id: u64, raft: &OpenRaft) -> watch::Receiver<Leadership> {
         leader: metrics.current_leader,
         term: metrics.vote.leader_id().term,
         since: Instant::now(),
+        ever_led: metrics.state == ServerState::Leader,
     };
     let (tx, rx) = watch::channel(look(&metrics.borrow_watched()));
     tokio::spawn(async move {
         while metrics.changed().await.is_ok() {
             let now = look(&metrics.borrow_watched());
             tx.send_if_modified(|then| {
+                let now = Leadership { ever_led: now.ever_led || then.ever_led, ..now };
                 let same = Leadership { since: then.since, ..now } == *then;
                 if !same {
                     tracing::info!(
@@ -179,15 +183,20 @@ impl Raft {
         leads.then_some(Leader { id, name: peer.name, addr: peer.addr })
     }
 
-    /// Returns how long ago this server heard from a leader; 0 on the leader.
+    /// Returns how long ago this server heard from a leader; 0 on the leader. A leader that was cut
+    /// off counts from the last word of its quorum.
     pub fn last_contact(&self) -> Duration {
-        if self.is_leader() { Duration::ZERO } else { self.heard.ago() }
+        if self.is_leader() {
+            return Duration::ZERO;
+        }
+        let quorum = self.raft.as_leader().ok().and_then(|leader| leader.last_quorum_acked());
+        quorum.map_or_else(|| self.heard.ago(), |acked| acked.elapsed().min(self.heard.ago()))
     }
 
-    /// Tells whether this server ever heard from a leader, or leads, since it started: a stale
-    /// read is refused before.
+    /// Tells whether this server ever heard from a leader, or leads or led, since it started: a
+    /// stale read is refused before.
     pub fn ever_contacted(&self) -> bool {
-        self.heard.ever() || self.is_leader()
+        self.heard.ever() || self.leadership.borrow().ever_led || self.is_leader()
     }
 
     /// Returns the term.

@@ -7,7 +7,7 @@
 //! server again with a clone of it.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::BTreeMap,
     io,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -43,7 +43,9 @@ pub struct Memory {
 struct Inner {
     written: Image,
     durable: Image,
-    under_way: VecDeque<Image>,
+    /// Flushes under way, by the number of each: later ones hold all that earlier ones do.
+    under_way: BTreeMap<u64, Image>,
+    flushes: u64,
     latency: Option<Latency>,
     rng: SmallRng,
     full: bool,
@@ -69,7 +71,8 @@ impl Memory {
         let inner = Inner {
             written: Image::default(),
             durable: Image::default(),
-            under_way: VecDeque::new(),
+            under_way: BTreeMap::new(),
+            flushes: 0,
             latency,
             rng: SmallRng::seed_from_u64(latency.map_or(0, |latency| latency.seed)),
             full: false,
@@ -83,8 +86,8 @@ impl Memory {
         let mut inner = self.lock();
         let kept = inner.under_way.len();
         let kept = inner.rng.random_range(0..=kept);
-        if let Some(image) = kept.checked_sub(1).and_then(|last| inner.under_way.get(last)) {
-            inner.durable = image.clone();
+        if let Some(image) = inner.under_way.values().take(kept).last().cloned() {
+            inner.durable = image;
         }
         inner.under_way.clear();
         inner.written = inner.durable.clone();
@@ -111,13 +114,14 @@ impl Memory {
 
     /// Makes durable what is written now, after a while; the answer is dropped at a crash.
     fn sync(&self, done: impl FnOnce(io::Result<()>) + Send + 'static) {
-        let (crashes, wait) = {
+        let (crashes, number, wait) = {
             let mut inner = self.lock();
-            let image = inner.written.clone();
-            inner.under_way.push_back(image);
+            inner.flushes += 1;
+            let (number, image) = (inner.flushes, inner.written.clone());
+            inner.under_way.insert(number, image);
             let wait =
                 inner.latency.map(|Latency { min, max, .. }| inner.rng.random_range(min..=max));
-            (inner.crashes, wait)
+            (inner.crashes, number, wait)
         };
         let memory = self.clone();
         tokio::spawn(async move {
@@ -129,12 +133,17 @@ impl Memory {
                 if inner.crashes != crashes {
                     return;
                 }
-                match inner.under_way.pop_front() {
-                    Some(image) if !inner.full => {
+                if inner.full {
+                    inner.under_way.remove(&number);
+                    Err(io::ErrorKind::StorageFull.into())
+                } else {
+                    // One that began later may have ended before: then this has nothing to add.
+                    let later = inner.under_way.split_off(&(number + 1));
+                    let mut done = std::mem::replace(&mut inner.under_way, later);
+                    if let Some(image) = done.remove(&number) {
                         inner.durable = image;
-                        Ok(())
                     }
-                    _ => Err(io::ErrorKind::StorageFull.into()),
+                    Ok(())
                 }
             };
             done(result);

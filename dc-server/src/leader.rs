@@ -70,7 +70,13 @@ pub struct Config {
 
 /// What this server agreed to, shared with the link that others ask over.
 #[derive(Clone, Default)]
-pub struct Agreement(Arc<Mutex<Option<(BTreeSet<u64>, Instant)>>>);
+pub struct Agreement(Arc<Mutex<Option<Agreed>>>);
+
+/// A choice of first voters, and when it was agreed to.
+struct Agreed {
+    voters: BTreeSet<u64>,
+    when: Instant,
+}
 
 impl Agreement {
     /// Answers a proposal of the first voters.
@@ -96,9 +102,9 @@ impl Agreement {
     ) -> Result<(), String> {
         let has_log = raft.is_bootstrapped().await.map_err(|error| error.to_string())?;
         let mut agreed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let valid = agreed.as_ref().filter(|(_, when)| when.elapsed() < AGREEMENT_FOR);
-        bootstrap::agrees(has_log, expect, valid.map(|(voters, _)| voters), voters)?;
-        *agreed = Some((voters.clone(), Instant::now()));
+        let valid = agreed.as_ref().filter(|agreed| agreed.when.elapsed() < AGREEMENT_FOR);
+        bootstrap::agrees(has_log, expect, valid.map(|agreed| &agreed.voters), voters)?;
+        *agreed = Some(Agreed { voters: voters.clone(), when: Instant::now() });
         Ok(())
     }
 }

@@ -60,7 +60,7 @@ const IMPURE: [&str; 12] = [
     "File",
     "thread",
     "env",
-    "rng",
+    "thread_rng",
     "process",
 ];
 

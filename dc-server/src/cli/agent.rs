@@ -153,7 +153,7 @@ async fn again(interrupt: &mut Signal, terminate: &mut Signal) {
 
 /// Waits for the end of the program that started this one, if that wants it so.
 async fn orphaned() {
-    if !env::var_os(PARENT_PIPE).is_some_and(|value| value == "1") {
+    if env::var_os(PARENT_PIPE).is_none_or(|value| value != "1") {
         return std::future::pending().await;
     }
     let (held, released) = oneshot::channel::<()>();

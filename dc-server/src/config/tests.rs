@@ -216,6 +216,10 @@ fn rules_between_keys_are_checked() {
         "advertise_addr = \"0.0.0.0\"",
         expect!["Advertise address cannot be 0.0.0.0, :: or [::]"],
     );
+}
+
+#[test]
+fn addresses_and_names_are_checked() {
     fails(&["-dev"], "bind_addr = \"\"", expect!["bind_addr cannot be empty"]);
     fails(
         &["-dev"],
@@ -238,6 +242,10 @@ fn rules_between_keys_are_checked() {
             r#"-datacenter: datacenter: expected a name (datacenter name "a b" can't hold ' ': use letters, digits, dashes and underscores), found "a b""#
         ]],
     );
+}
+
+#[test]
+fn numbers_and_ports_are_checked() {
     fails(
         &["-dev"],
         "performance { raft_multiplier = 11 }",
@@ -272,6 +280,10 @@ fn rules_between_keys_are_checked() {
         "ports { https = 8501 }",
         expect!["ports.https needs tls.https.cert_file and key_file (or tls.defaults)"],
     );
+}
+
+#[test]
+fn keys_ids_and_levels_are_checked() {
     fails(
         &["-dev"],
         "retry_join = [\"provider=aws tag_key=x\"]",

@@ -117,8 +117,9 @@ impl Cluster {
     /// Describes one more agent, which joins by all servers there are; returns its place.
     pub fn add(&mut self, dc: &str, role: Role) -> usize {
         let letter = if role == Role::Server { 's' } else { 'c' };
-        let fellows = self.agents.iter().filter(|agent| agent.config["datacenter"] == dc);
-        let name = format!("{dc}-{letter}{}", fellows.count() + 1);
+        let kind = format!("{dc}-{letter}");
+        let fellows = self.agents.iter().filter(|agent| agent.name.starts_with(&kind));
+        let name = format!("{kind}{}", fellows.count() + 1);
         let number = u8::try_from(self.agents.len() + 1).expect("few agents");
         let host = self.block.host(number);
         let dir = self.dir.path().join(&name);

@@ -86,7 +86,8 @@ impl Memory {
         let mut inner = self.lock();
         let kept = inner.under_way.len();
         let kept = inner.rng.random_range(0..=kept);
-        if let Some(image) = inner.under_way.values().take(kept).last().cloned() {
+        let last = kept.checked_sub(1).and_then(|last| inner.under_way.values().nth(last).cloned());
+        if let Some(image) = last {
             inner.durable = image;
         }
         inner.under_way.clear();

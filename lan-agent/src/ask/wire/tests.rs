@@ -1,3 +1,5 @@
+//! Asks and answers as bytes: golden ones, round trips, garbage.
+
 use expect_test::expect;
 use proptest::prelude::*;
 use uuid::Uuid;

@@ -1,3 +1,5 @@
+//! What the agent says of itself, its members and its host.
+
 use std::{net::SocketAddr, sync::Mutex};
 
 use serde_json::Value;

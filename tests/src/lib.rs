@@ -7,7 +7,6 @@
 //! - [`seeds`] runs a randomised test for many seeds and says which one failed.
 //! - [`crowd`] is a pool of gossip engines without a socket.
 //! - [`raft_group`] is a datacenter's Raft servers on simulated network and disks.
-//! - [`wan`] is a federation of datacenters' WAN sides on the simulated network.
 //! - [`harness`] is real processes, and [`workload`] clients that record what they see of them.
 //! - [`fabric`] is a network in memory, for the simulation: it delays, loses and cuts, and the
 //!   same seed gives the same bytes.
@@ -23,5 +22,4 @@ pub mod linearizable;
 pub mod raft_group;
 pub mod seeds;
 pub mod source;
-pub mod wan;
 pub mod workload;

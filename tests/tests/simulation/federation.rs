@@ -1,15 +1,15 @@
 //! Whole federations on a simulated network: what is known when, and what callers see meanwhile.
-//!
-//! A failing run names its seed; everything is decided by it.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test stops where it stands")]
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
+use rand::{RngExt, SeedableRng, rngs::SmallRng};
 use tests::{
     fabric::{Link, simulate},
     globe::{Globe, Place},
+    seeds,
 };
 use tokio::{task::JoinSet, time::Instant};
+use topology::Status;
 use wan_federation::{Degradation, ForwardError, Health};
 
 /// Promise P2: a lost datacenter is known everywhere.
@@ -77,8 +77,8 @@ async fn under_load(globe: &Globe, lost: u8, within: Duration) -> Duration {
 
 #[test]
 fn a_lost_datacenter_is_known_in_time_costs_its_callers_little_and_others_nothing() {
-    for seed in 1..=5 {
-        simulate(async {
+    seeds::spread(1..6, |seed| {
+        simulate(async move {
             let mut globe = world(seed, 3, Link::WAN).await;
             tokio::time::sleep(Duration::from_millis(seed * 137)).await;
             globe.kill_datacenter(2);
@@ -89,7 +89,7 @@ fn a_lost_datacenter_is_known_in_time_costs_its_callers_little_and_others_nothin
             let back = globe.until(SETTLED, "dc2 is back", Globe::is_well).await;
             println!("back after {back:?}");
         });
-    }
+    });
 }
 
 #[test]
@@ -132,6 +132,49 @@ fn one_servers_lost_links_lose_no_datacenter() {
         assert!(partial, "what a1 sees is held against dc2 a little");
         globe.fabric.heal_all();
         globe.until(SETTLED, "all is well again", Globe::is_well).await;
+    });
+}
+
+/// Says whose pool does not hold exactly the servers that run for alive.
+fn agreement(globe: &Globe) -> Result<(), String> {
+    let running = globe.outside(0);
+    let truth: BTreeSet<_> = running.iter().map(|place| place.addr()).collect();
+    for place in running {
+        let members = globe.at(place).members();
+        let alive = members.iter().filter(|member| member.status == Status::Alive);
+        let held: BTreeSet<_> = alive.map(|member| member.profile.addr).collect();
+        if held != truth {
+            return Err(format!("{place:?} holds {held:?} for alive"));
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn five_datacenters_agree_on_who_is_alive_soon_after_faults_stop() {
+    seeds::spread(1..5, |seed| {
+        simulate(async move {
+            let link = Link::WAN.with_latency(Duration::from_millis(40)).with_loss(0.02);
+            let mut globe = world(seed, 5, link).await;
+            let mut rng = SmallRng::seed_from_u64(seed);
+            for _ in 0..4 {
+                let place = Place { dc: rng.random_range(1..=5), server: rng.random_range(2..=3) };
+                let (one, other) = (rng.random_range(1..=5), rng.random_range(1..=5));
+                globe.kill(place);
+                match rng.random_bool(0.5) {
+                    true => globe.fabric.cut(&globe.hosts(one), &globe.hosts(other)),
+                    false => globe.fabric.cut_one_way(&globe.hosts(one), &globe.hosts(other)),
+                }
+                tokio::time::sleep(Duration::from_secs(rng.random_range(2..12))).await;
+                globe.start(place);
+            }
+            globe.fabric.heal_all();
+            let took = globe.until(SETTLED, "all agree", |globe| agreement(globe).is_ok()).await;
+            println!("seed {seed}: all agreed {took:?} after the faults stopped");
+            globe.until(SETTLED, "all is well", Globe::is_well).await;
+            tokio::time::sleep(Duration::from_secs(30)).await;
+            assert_eq!(agreement(&globe), Ok(()), "no live member stays failed");
+        });
     });
 }
 

@@ -3,15 +3,18 @@
 //! openraft draws its election timeouts from the runtime. A server starts Raft within
 //! [`Runtime::seeded`]; every task that is spawned from there inherits a seed of its own, so in
 //! the simulation the same seed gives the same elections, and a real server takes its seed from
-//! the system's entropy once. A task that was not started so draws from entropy.
+//! the system's entropy once. A task that was not started so draws from entropy. Tokio's own draws,
+//! which nothing seeds, are avoided: see [`watch`].
+
+mod watch;
 
 use std::{cell::Cell, future::Future, time::Duration};
 
 use openraft_rt::{AsyncRuntime, OptionalSend};
-use openraft_rt_tokio::{
-    TokioInstant, TokioMpsc, TokioMutex, TokioOneshot, TokioRuntime, TokioWatch,
-};
+use openraft_rt_tokio::{TokioInstant, TokioMpsc, TokioMutex, TokioOneshot, TokioRuntime};
 use rand::{SeedableRng, rngs::SmallRng};
+
+use self::watch::OrderedWatch;
 
 tokio::task_local! {
     static SEED: Cell<u64>;
@@ -56,7 +59,7 @@ impl AsyncRuntime for Runtime {
         <TokioRuntime as AsyncRuntime>::Timeout<R, T>;
     type ThreadLocalRng = SmallRng;
     type Mpsc = TokioMpsc;
-    type Watch = TokioWatch;
+    type Watch = OrderedWatch;
     type Oneshot = TokioOneshot;
     type Mutex<T: OptionalSend + 'static> = TokioMutex<T>;
 

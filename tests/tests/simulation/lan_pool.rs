@@ -11,7 +11,7 @@ use topology::gossip::{Config, Engine, Input, Output};
 
 const SERVERS: usize = 3;
 
-fn secs(seconds: u64) -> Duration {
+const fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
@@ -27,6 +27,10 @@ fn gather(seed: u64, nodes: usize) -> Crowd {
     }
     crowd
 }
+
+/// Gossip tells nearly everyone within seconds; whom it missed learns it from its next pull of the
+/// full state, which a member of a thousand makes every 180 s, a quarter more or less.
+const AGREED_MAX: Duration = secs(230);
 
 #[test]
 fn a_thousand_nodes_agree_soon_after_faults_stop() {
@@ -51,7 +55,7 @@ fn a_thousand_nodes_agree_soon_after_faults_stop() {
 
         (0..1000).for_each(|node| crowd.side(node, 0));
         crowd.weather(Weather::FAIR);
-        let took = crowd.run_until(secs(40), "all agree after the faults", Crowd::agreement);
+        let took = crowd.run_until(AGREED_MAX, "all agree after the faults", Crowd::agreement);
         println!("seed {seed}: all agreed {took:?} after the faults stopped");
         crowd.run(secs(5));
         assert_eq!(crowd.agreement(), Ok(()), "it stays so");

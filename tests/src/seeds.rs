@@ -1,6 +1,6 @@
 //! Runs a randomised test for many seeds and says which one failed.
 //!
-//! `SEED=n` in the environment runs that seed alone.
+//! `SEED=n` in the environment runs that seed alone, `SEED=200..900` goes on a longer hunt.
 
 use std::{
     ops::Range,
@@ -57,8 +57,12 @@ fn run(seed: u64, test: impl Fn(u64)) {
 
 #[allow(clippy::disallowed_methods, reason = "whoever reproduces a failure has no other way in")]
 fn chosen() -> Option<Range<u64>> {
-    let seed: u64 = std::env::var("SEED").ok()?.parse().expect("SEED is a number");
-    Some(seed..seed + 1)
+    let given = std::env::var("SEED").ok()?;
+    let number = |text: &str| text.parse().expect("SEED is a number, or two as in 200..900");
+    Some(match given.split_once("..") {
+        Some((first, end)) => number(first)..number(end),
+        None => number(&given)..number(&given) + 1,
+    })
 }
 
 #[cfg(test)]

@@ -309,6 +309,7 @@ impl Engine {
             _ => None,
         };
         out.push(Output::Event(event));
+        self.changed();
         if let Some(profile) = newcomer {
             self.pull_if_due(&profile, out);
         }

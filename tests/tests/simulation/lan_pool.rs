@@ -29,8 +29,8 @@ fn gather(seed: u64, nodes: usize) -> Crowd {
 }
 
 /// Gossip tells nearly everyone within seconds; whom it missed learns it from its next pull of the
-/// full state, which a member of a thousand makes every 180 s, a quarter more or less.
-const AGREED_MAX: Duration = secs(230);
+/// full state, which comes within 30 s of a storm of changes.
+const AGREED_MAX: Duration = secs(60);
 
 #[test]
 fn a_thousand_nodes_agree_soon_after_faults_stop() {
@@ -40,11 +40,11 @@ fn a_thousand_nodes_agree_soon_after_faults_stop() {
         let took = crowd.run_until(secs(60), "all know all", Crowd::agreement);
         println!("seed {seed}: 1,000 nodes knew each other after {took:?}");
 
-        // 14 s of foul weather: 20 nodes die, 10 of them come back, a third is cut off.
+        // 14 s of foul weather: 20 nodes die, 10 of them come back, a tenth is cut off.
         crowd.weather(Weather::FOUL);
         let dead: BTreeSet<usize> = (SERVERS..1000).sample(&mut rng, 20).into_iter().collect();
         dead.iter().for_each(|node| crowd.kill(*node));
-        for node in (0..1000).sample(&mut rng, 333) {
+        for node in (0..1000).sample(&mut rng, 100) {
             crowd.side(node, 1);
         }
         crowd.run(secs(8));

@@ -35,6 +35,10 @@ const QUESTIONS_MAX: usize = 16;
 /// How soon a pull is repeated that nothing came of.
 const PULL_RETRY: Duration = Duration::from_secs(3);
 
+/// Changes of status since the last pull from which on the next one comes soon. So many at a time
+/// crowd each other out of the packets, and gossip leaves somebody out.
+const STORM_CHANGES: u32 = 16;
+
 /// How often a leaving node says so, one gossip interval apart: a round may be lost.
 const FAREWELL_ROUNDS: u8 = 4;
 
@@ -50,6 +54,8 @@ pub(crate) struct Pulls {
     next: Duration,
     /// Whether a full state ever arrived; until then pulls are repeated soon.
     arrived: bool,
+    /// Members that came or went since the last pull.
+    changes: u32,
 }
 
 impl Pulls {
@@ -153,7 +159,19 @@ impl Engine {
         }
     }
 
+    /// Notes that a member came or went: after a storm the next pull comes soon, however large the
+    /// pool is.
+    pub(super) fn changed(&mut self) {
+        self.pulls.changes = self.pulls.changes.saturating_add(1);
+        if self.pulls.changes == STORM_CHANGES {
+            let interval = self.config.pull_interval;
+            let soon = self.now + self.rng.random_range(interval / 2..=interval);
+            self.pulls.next = self.pulls.next.min(soon);
+        }
+    }
+
     fn pull_from(&mut self, from: Profile, out: &mut Vec<Output>) {
+        self.pulls.changes = 0;
         let interval = if self.pulls.arrived {
             self.config.pull_interval(self.roster.alive())
         } else {

@@ -6,6 +6,7 @@
 # make release  one static binary: target/static/x86_64-unknown-linux-gnu/release/causeway
 
 CARGO ?= cargo
+BENCH ?= ../shared/bench
 DENY_VERSION := 0.20.2
 # An advisory database that is already on this machine; fetching one needs a network.
 ADVISORIES := $(wildcard $(or $(CARGO_HOME),$(HOME)/.cargo)/advisory-dbs)
@@ -38,7 +39,7 @@ clippy:
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 
 doc:
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps --document-private-items
+	RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" $(CARGO) doc --locked --workspace --no-deps --document-private-items
 
 deny:
 	@command -v cargo-deny >/dev/null || $(CARGO) install cargo-deny --version $(DENY_VERSION) --locked --no-default-features
@@ -48,6 +49,13 @@ ifneq ($(ADVISORIES),)
 else
 	@echo "advisories: not checked, no advisory database on this machine"
 endif
+
+# The harness that measures Consul and us in one run is kept beside the repository.
+bench:
+	$(CARGO) build --locked --release --bin causeway
+	$(BENCH)/get_peers.sh
+	CANDIDATE=$(CURDIR)/target/release/causeway $(BENCH)/peers.py --system consul --system candidate \
+		--only idle --only kv_put --only kv_get --only cross_dc --only leader_kill
 
 fix:
 	$(CARGO) clippy --fix --allow-dirty --allow-staged --workspace --all-targets

@@ -55,7 +55,7 @@ bench:
 	$(CARGO) build --locked --release --bin causeway
 	$(BENCH)/get_peers.sh
 	CANDIDATE=$(CURDIR)/target/release/causeway $(BENCH)/peers.py --system consul --system candidate \
-		--only idle --only kv_put --only kv_get --only cross_dc --only leader_kill
+		--only idle --only kv_put --only kv_get --only cross_dc --only watch --only leader_kill $(BENCH_FLAGS)
 
 fix:
 	$(CARGO) clippy --fix --allow-dirty --allow-staged --workspace --all-targets

@@ -1,12 +1,19 @@
 //! A certificate authority and the certificates that it issues.
 //!
 //! An [`Authority`] is a self-signed certificate with its key, in PEM files that Consul's tools
-//! read too (and the other way round). What it issues says a datacenter, a role and a node
+//! read too (and the other way round): they want ECDSA keys in the form of SEC 1, so that is what
+//! is written; any form is read. What it issues says a datacenter, a role and a node
 //! ([`Identity`]) and may be used for both ends of a TLS connection; what its holder may act as
 //! is decided by the role, not by the key usage. The caller says what time it is.
 
+mod constraints;
+
 use std::{net::IpAddr, path::Path};
 
+use aws_lc_rs::{
+    encoding::{AsDer, EcPrivateKeyRfc5915Der},
+    signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair},
+};
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
     Issuer, KeyPair, KeyUsagePurpose, SanType, SerialNumber,
@@ -14,6 +21,7 @@ use rcgen::{
 use time::{Duration, OffsetDateTime};
 use x509_parser::parse_x509_certificate;
 
+use self::constraints::Constraints;
 use crate::{
     error::KeyError,
     identity::{CAUSEWAY_DOMAIN, Identity},
@@ -71,7 +79,7 @@ pub struct Subject {
 pub struct Issued {
     /// The certificate, PEM.
     pub certificate_pem: String,
-    /// The private key, PEM (PKCS #8).
+    /// The private key, PEM: SEC 1 for ECDSA, PKCS #8 for Ed25519.
     pub key_pem: String,
     /// When it is valid.
     pub validity: Validity,
@@ -81,17 +89,34 @@ pub struct Issued {
 pub struct Authority {
     certificate_pem: String,
     key: KeyPair,
+    key_pem: String,
     algorithm: Algorithm,
+    constraints: Constraints,
 }
 
 impl Algorithm {
-    fn key(self) -> Result<KeyPair, KeyError> {
-        let algorithm = match self {
-            Algorithm::EcdsaP256 => &rcgen::PKCS_ECDSA_P256_SHA256,
-            Algorithm::Ed25519 => &rcgen::PKCS_ED25519,
-        };
-        Ok(KeyPair::generate_for(algorithm)?)
+    /// Makes a key pair; also returns it as PEM.
+    fn key(self) -> Result<(KeyPair, String), KeyError> {
+        match self {
+            Algorithm::EcdsaP256 => {
+                let key = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256)?;
+                let text = pem::block("EC PRIVATE KEY", sec1(key.serialized_der())?.as_ref());
+                Ok((key, text))
+            }
+            Algorithm::Ed25519 => {
+                let key = KeyPair::generate_for(&rcgen::PKCS_ED25519)?;
+                let text = pem::block("PRIVATE KEY", key.serialized_der());
+                Ok((key, text))
+            }
+        }
     }
+}
+
+/// Turns an ECDSA key from PKCS #8 into SEC 1, which says its curve too.
+fn sec1(pkcs8: &[u8]) -> Result<EcPrivateKeyRfc5915Der<'static>, KeyError> {
+    let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, pkcs8);
+    let der = key.ok().and_then(|key| key.private_key().as_der().ok());
+    Ok(der.ok_or(rcgen::Error::CouldNotParseKeyPair)?)
 }
 
 impl San {
@@ -141,8 +166,22 @@ impl Authority {
         now: OffsetDateTime,
         days: u32,
     ) -> Result<Self, KeyError> {
-        let key = algorithm.key()?;
+        Self::constrained(name, algorithm, now, days, &[])
+    }
+
+    /// Makes a new authority that can issue certificates only for some DNS names and those below
+    /// them; for all names if none are given.
+    pub fn constrained(
+        name: &str,
+        algorithm: Algorithm,
+        now: OffsetDateTime,
+        days: u32,
+        permitted: &[String],
+    ) -> Result<Self, KeyError> {
+        let constraints = Constraints::new(permitted)?;
+        let (key, key_pem) = algorithm.key()?;
         let mut params = params(name, now, days)?;
+        params.name_constraints = constraints.extension();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![
             KeyUsagePurpose::DigitalSignature,
@@ -150,7 +189,7 @@ impl Authority {
             KeyUsagePurpose::CrlSign,
         ];
         let certificate_pem = params.self_signed(&key)?.pem();
-        Ok(Self { certificate_pem, key, algorithm })
+        Ok(Self { certificate_pem, key, key_pem, algorithm, constraints })
     }
 
     /// Reads an authority from its certificate and key in PEM form (PKCS #8 or SEC 1).
@@ -160,17 +199,16 @@ impl Authority {
             true => Algorithm::Ed25519,
             false => Algorithm::EcdsaP256,
         };
-        let authority = Self { certificate_pem: certificate_pem.to_owned(), key, algorithm };
         let der = pem::certificates(certificate_pem, "the authority's certificate")?;
         let first = der.first().map(|der| der.as_ref()).unwrap_or_default();
         let (_, certificate) =
             parse_x509_certificate(first).map_err(|_| rcgen::Error::CouldNotParseCertificate)?;
-        if certificate.public_key().subject_public_key.data.as_ref()
-            != authority.key.public_key_raw()
-        {
+        if certificate.public_key().subject_public_key.data.as_ref() != key.public_key_raw() {
             return Err(KeyError::Mismatch);
         }
-        Ok(authority)
+        let constraints = Constraints::of(&certificate)?;
+        let (certificate_pem, key_pem) = (certificate_pem.to_owned(), key_pem.to_owned());
+        Ok(Self { certificate_pem, key, key_pem, algorithm, constraints })
     }
 
     /// Reads an authority from its two files.
@@ -183,15 +221,15 @@ impl Authority {
         &self.certificate_pem
     }
 
-    /// Returns its private key, PEM (PKCS #8).
-    pub fn key_pem(&self) -> String {
-        self.key.serialize_pem()
+    /// Returns its private key, PEM: as it was read, or as [`Issued::key_pem`].
+    pub fn key_pem(&self) -> &str {
+        &self.key_pem
     }
 
     /// Writes certificate and key to two new files, the key readable by its owner only.
     /// Files that exist are not replaced.
     pub fn write(&self, certificate: &Path, key: &Path) -> Result<(), KeyError> {
-        pem::write_private(key, &self.key_pem())?;
+        pem::write_private(key, &self.key_pem)?;
         pem::write_public(certificate, &self.certificate_pem)
     }
 
@@ -232,8 +270,15 @@ impl Authority {
         self.sign(params)
     }
 
+    /// Makes it issue what it is constrained from, as one with its key could.
+    #[cfg(test)]
+    pub(crate) fn unchecked(self) -> Self {
+        Self { constraints: Constraints::none(), ..self }
+    }
+
     fn sign(&self, mut params: CertificateParams) -> Result<Issued, KeyError> {
-        let key = self.algorithm.key()?;
+        self.constraints.check(&params.subject_alt_names)?;
+        let (key, key_pem) = self.algorithm.key()?;
         params.is_ca = IsCa::ExplicitNoCa;
         params.use_authority_key_identifier_extension = true;
         params.key_usages =
@@ -241,7 +286,7 @@ impl Authority {
         let issuer = Issuer::from_ca_cert_pem(&self.certificate_pem, &self.key)?;
         let certificate_pem = params.signed_by(&key, &issuer)?.pem();
         let validity = Validity::of(&certificate_pem)?;
-        Ok(Issued { certificate_pem, key_pem: key.serialize_pem(), validity })
+        Ok(Issued { certificate_pem, key_pem, validity })
     }
 }
 
@@ -348,6 +393,7 @@ mod tests {
             assert_eq!(mode, 0o600);
             let again = Authority::read(&certificate, &key).unwrap();
             assert_eq!(again.algorithm, algorithm);
+            assert_eq!(again.key_pem(), authority.key_pem());
             again.issue(&Subject::new(server(None)), now(), 5).unwrap();
             std::fs::remove_file(&certificate).unwrap();
             std::fs::remove_file(&key).unwrap();
@@ -357,8 +403,42 @@ mod tests {
     #[test]
     fn a_key_of_another_authority_is_refused() {
         let make = || Authority::create("test", Algorithm::EcdsaP256, now(), 10).unwrap();
-        let error = Authority::load(make().certificate_pem(), &make().key_pem()).err().unwrap();
+        let error = Authority::load(make().certificate_pem(), make().key_pem()).err().unwrap();
         assert!(matches!(error, KeyError::Mismatch), "{error}");
+    }
+
+    #[test]
+    fn ecdsa_keys_have_the_form_that_consul_reads() {
+        let authority = Authority::create("test", Algorithm::EcdsaP256, now(), 10).unwrap();
+        let issued = authority.issue(&Subject::new(server(None)), now(), 5).unwrap();
+        // SEC 1, section C.4: version 1, 32 bytes of key, the curve's name, the public key.
+        let head = "-----BEGIN EC PRIVATE KEY-----\nMHcCAQEEI";
+        for key in [authority.key_pem(), &issued.key_pem] {
+            assert!(key.starts_with(head), "another form");
+            assert_eq!(key.lines().count(), 5);
+            let der = pem::private_key(key, "").unwrap();
+            let (der, curve) = (der.secret_der(), [0xa0, 10, 6, 8, 42, 134, 72, 206, 61, 3, 1, 7]);
+            assert!(der.len() == 121 && der[39..51] == curve);
+        }
+    }
+
+    #[test]
+    fn a_constrained_authority_issues_for_its_names_only() {
+        let permitted = ["causeway".to_owned(), "localhost".to_owned()];
+        let made =
+            Authority::constrained("test", Algorithm::EcdsaP256, now(), 10, &permitted).unwrap();
+        let read = Authority::load(made.certificate_pem(), made.key_pem()).unwrap();
+        for authority in [made, read] {
+            let mut subject = Subject::new(server(Some("a")));
+            subject.sans = vec![San::Dns("localhost".to_owned()), San::Ip([127, 0, 0, 1].into())];
+            authority.issue(&subject, now(), 5).unwrap();
+            subject.sans.push(San::Dns("www.example.com".to_owned()));
+            let error = authority.issue(&subject, now(), 5).err().unwrap();
+            assert_eq!(
+                error.to_string(),
+                "the authority may not issue certificates for \"www.example.com\", only for causeway, localhost and what is below"
+            );
+        }
     }
 
     #[test]

@@ -43,6 +43,9 @@ pub enum KeyError {
         /// Why.
         source: rustls::Error,
     },
+    /// There is no certificate among those of the authorities.
+    #[error("no authority is named to trust: the list of authorities holds no certificate")]
+    NoAuthority,
     /// The private key does not belong to the certificate.
     #[error("the private key does not belong to the certificate: give both of one pair")]
     Mismatch,
@@ -64,6 +67,22 @@ pub enum KeyError {
     Name {
         /// The name as given.
         name: String,
+    },
+    /// A name constraint that is not a name.
+    #[error("can't constrain an authority to {name:?}: it is not a DNS name")]
+    Constraint {
+        /// The name as given.
+        name: String,
+    },
+    /// The authority is constrained to other names.
+    #[error(
+        "the authority may not issue certificates for {name:?}, only for {permitted} and what is below"
+    )]
+    NotPermitted {
+        /// The name asked for.
+        name: String,
+        /// What it may issue for.
+        permitted: String,
     },
     /// A validity outside what X.509 can say.
     #[error("can't issue a certificate for {days} days from now")]

@@ -16,6 +16,12 @@
 //! instance stays and the other one is drained; a new instance at an old address is a restarted
 //! peer, whose old connection is closed at once.
 //!
+//! Certificates are judged by the handshake and looked at again as long as the connection lives: a
+//! peer whose certificate has expired, or whose authority is no longer trusted, is closed within a
+//! heartbeat. So that this never happens to a node that renewed its certificate in time, its connections are
+//! made again with the new one, beside the old ones: by the side that dialled, which the other
+//! side asks for it.
+//!
 //! It fails by closing one connection, never more: what a peer sends is bounded in streams,
 //! bytes and time, and a peer that breaks the protocol loses its connection. Calls on a lost
 //! connection end at once with [`CallError::Lost`](crate::error::CallError::Lost).
@@ -25,7 +31,6 @@ pub mod sockets;
 mod admission;
 mod backoff;
 mod call;
-mod complaints;
 mod connection;
 mod dial;
 mod endpoint;
@@ -33,6 +38,7 @@ mod frame;
 mod heartbeat;
 mod ids;
 mod serve;
+mod standing;
 mod table;
 mod transport;
 

@@ -8,6 +8,7 @@
 
 use std::{
     fs,
+    net::{IpAddr, Ipv4Addr},
     os::unix::fs::{DirBuilderExt, PermissionsExt},
     path::{Path, PathBuf},
 };
@@ -53,17 +54,29 @@ pub fn authority(directory: &Path, now: OffsetDateTime) -> Result<Authority, Key
 
 /// Issues a certificate of the authority in `directory` and holds it in memory.
 pub fn keys(directory: &Path, me: &Identity, clock: Clock) -> Result<Keys, KeyError> {
+    Keys::memory(bundle(directory, me, &[], clock)?, Domains::default(), clock)
+}
+
+/// Issues a certificate of the authority in `directory` for a node on this machine, which is also
+/// reached at `addrs`.
+pub fn bundle(
+    directory: &Path,
+    me: &Identity,
+    addrs: &[IpAddr],
+    clock: Clock,
+) -> Result<Bundle, KeyError> {
     let now = clock.now();
     let authority = authority(directory, now)?;
     let mut subject = Subject::new(me.clone());
-    subject.sans = vec![San::Dns("localhost".to_owned()), San::Ip([127, 0, 0, 1].into())];
+    subject.sans = vec![San::Dns("localhost".to_owned()), San::Ip(Ipv4Addr::LOCALHOST.into())];
+    let further = addrs.iter().filter(|addr| **addr != Ipv4Addr::LOCALHOST);
+    subject.sans.extend(further.map(|addr| San::Ip(*addr)));
     let issued = authority.issue(&subject, now, CERTIFICATE_DAYS)?;
-    let bundle = Bundle {
+    Ok(Bundle {
         certificates: issued.certificate_pem,
         key: issued.key_pem,
         authorities: vec![authority.certificate_pem().to_owned()],
-    };
-    Keys::memory(bundle, Domains::default(), clock)
+    })
 }
 
 fn read(directory: &Path) -> Result<Authority, KeyError> {

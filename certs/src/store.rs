@@ -1,44 +1,46 @@
 //! The keys that a node holds: its certificate, and the authorities that it trusts.
 //!
 //! [`Keys`] is a handle to one atomically replaced value. Handshakes read it when they happen, so
-//! a replaced certificate or authority counts from the next handshake on and connections live
-//! on. Replacement is all or nothing: a file that is half written, a key that does not belong to
+//! a replaced certificate or authority counts from the next handshake on. Connections live on as
+//! long as both certificates hold, and are renewed with the new ones. Replacement is all or nothing: a file that is half written, a key that does not belong to
 //! its certificate, or a certificate for another node leaves the old keys in place, and the next
 //! look tries again. During a roll-over of the authority both the old and the new one are given;
 //! certificates of either are accepted.
 
+pub(crate) mod files;
 pub(crate) mod pem;
+pub(crate) mod renewal;
 
-mod files;
+mod expiry;
 
 use std::{fmt, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
+use metrics::Gauge;
 use rustls::{
     RootCertStore,
     client::ResolvesClientCert,
     crypto::CryptoProvider,
-    pki_types::{CertificateDer, UnixTime},
+    pki_types::{PrivateKeyDer, UnixTime},
     server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier, danger::ClientCertVerifier},
     sign::CertifiedKey,
     time_provider::TimeProvider,
 };
 use time::OffsetDateTime;
 use tokio::time::Instant;
-use tracing::{info, warn};
+use tracing::info;
 
 pub use self::files::Files;
+use self::renewal::Renewable;
 use crate::{
     ca::Validity,
     error::KeyError,
     identity::{Domains, Identity},
+    metrics::Metrics,
 };
 
 /// How often files are looked at for new keys.
 pub const WATCH_INTERVAL: Duration = Duration::from_secs(3);
-
-/// How long before its end a certificate is warned about.
-pub const EXPIRY_WARNING: Duration = Duration::from_secs(14 * 24 * 3600);
 
 /// The time of day by which certificates are judged.
 #[derive(Debug, Clone, Copy)]
@@ -66,7 +68,7 @@ pub struct Bundle {
 }
 
 /// Where keys come from.
-enum Source {
+pub(crate) enum Source {
     Memory,
     Files(Files),
 }
@@ -90,10 +92,20 @@ struct Shared {
     domains: Domains,
     clock: Clock,
     provider: Arc<CryptoProvider>,
+    metrics: Metrics,
+}
+
+/// Numbers the certificates and the sets of authorities that a node held, so that what was
+/// decided by old ones can be told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Edition {
+    pub(crate) certificate: u64,
+    pub(crate) authorities: u64,
 }
 
 /// The keys of one moment.
 pub(crate) struct Current {
+    pub(crate) edition: Edition,
     bundle: Bundle,
     certified: Arc<CertifiedKey>,
     /// Derived from the private key, for what must not be guessed by others.
@@ -143,9 +155,10 @@ impl Keys {
         clock: Clock,
     ) -> Result<Self, KeyError> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let current = Current::new(bundle, &domains, &provider)?;
+        let current = Current::new(bundle, Edition::default(), &domains, &provider)?;
         let current = ArcSwap::from_pointee(current);
-        Ok(Self(Arc::new(Shared { current, source, domains, clock, provider })))
+        let metrics = Metrics::resolve(&source.to_string());
+        Ok(Self(Arc::new(Shared { current, source, domains, clock, provider, metrics })))
     }
 
     /// Tells who the current certificate is for.
@@ -165,7 +178,8 @@ impl Keys {
         if old.bundle.same(&bundle) {
             return Ok(Reload::Unchanged);
         }
-        let new = Current::new(bundle, &self.0.domains, &self.0.provider)?;
+        let edition = old.edition.next(&old.bundle, &bundle);
+        let new = Current::new(bundle, edition, &self.0.domains, &self.0.provider)?;
         if !new.identity.agrees(&old.identity) {
             return Err(KeyError::OtherIdentity {
                 expected: old.identity.to_string(),
@@ -191,42 +205,10 @@ impl Keys {
         }
     }
 
-    /// Looks at the files every [`WATCH_INTERVAL`], for ever, and warns of a certificate that is
-    /// about to expire. Run it once for each set of files. Ends at once for keys from memory.
+    /// Looks at the files every [`WATCH_INTERVAL`], for ever, shows when the certificate expires
+    /// and warns when that is soon. Run it once for each set of keys.
     pub async fn watch(self) {
-        if matches!(self.0.source, Source::Memory) {
-            return;
-        }
-        let mut complaint = String::new();
-        let mut warned = None;
-        loop {
-            self.warn_of_expiry(&mut warned);
-            tokio::time::sleep(WATCH_INTERVAL).await;
-            let keys = self.clone();
-            // Files may lie on a slow disk; the simulation has no files and never comes here.
-            match tokio::task::spawn_blocking(move || keys.reload()).await {
-                Ok(Ok(_)) => complaint.clear(),
-                Ok(Err(error)) if error.to_string() == complaint => {}
-                Ok(Err(error)) => {
-                    let cause = std::error::Error::source(&error).map(ToString::to_string);
-                    warn!(%error, cause, "new certificates not usable, the old ones stay");
-                    complaint = error.to_string();
-                }
-                Err(_) => return,
-            }
-        }
-    }
-
-    fn warn_of_expiry(&self, warned: &mut Option<Instant>) {
-        const WARN_AGAIN: Duration = Duration::from_secs(24 * 3600);
-        if warned.is_some_and(|at| at.elapsed() < WARN_AGAIN) {
-            return;
-        }
-        let end = self.validity().not_after;
-        if end - self.0.clock.now() < EXPIRY_WARNING {
-            warn!(expires = %end, "certificate expires soon: replace its files, no restart needed");
-            *warned = Some(Instant::now());
-        }
+        renewal::watch(self).await;
     }
 
     pub(crate) fn current(&self) -> Arc<Current> {
@@ -241,55 +223,118 @@ impl Keys {
         self.0.clock
     }
 
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.0.metrics
+    }
+
     pub(crate) fn provider(&self) -> &Arc<CryptoProvider> {
         &self.0.provider
     }
 }
 
+impl Renewable for Keys {
+    fn owner(&self) -> &'static str {
+        "this node"
+    }
+
+    fn source(&self) -> &Source {
+        &self.0.source
+    }
+
+    fn look(&self) -> Result<Reload, KeyError> {
+        self.reload()
+    }
+
+    fn period(&self) -> Validity {
+        self.validity()
+    }
+
+    fn clock(&self) -> Clock {
+        self.0.clock
+    }
+
+    fn expires(&self) -> &Gauge {
+        &self.0.metrics.expires
+    }
+}
+
 impl Bundle {
-    fn same(&self, other: &Self) -> bool {
+    pub(crate) fn same(&self, other: &Self) -> bool {
         self.certificates == other.certificates
             && self.key == other.key
             && self.authorities == other.authorities
+    }
+
+    /// Makes the certificate usable, with a key that belongs to it.
+    pub(crate) fn certified(&self, provider: &CryptoProvider) -> Result<CertifiedKey, KeyError> {
+        let chain = pem::certificates(&self.certificates, "the node's certificate")?;
+        let unusable = |source| KeyError::Unusable { what: "the private key", source };
+        let key = provider.key_provider.load_private_key(self.private_key()?).map_err(unusable)?;
+        let certified = CertifiedKey::new(chain, key);
+        match certified.keys_match() {
+            Ok(()) | Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::Unknown)) => {
+                Ok(certified)
+            }
+            Err(_) => Err(KeyError::Mismatch),
+        }
+    }
+
+    fn private_key(&self) -> Result<PrivateKeyDer<'static>, KeyError> {
+        pem::private_key(&self.key, "the node's key")
+    }
+}
+
+/// Reads the authorities to trust.
+pub(crate) fn roots(authorities: &[String]) -> Result<RootCertStore, KeyError> {
+    let mut roots = RootCertStore::empty();
+    for text in authorities {
+        for der in pem::certificates(text, "the authority file")? {
+            roots.add(der).map_err(|source| {
+                let what = "an authority's certificate";
+                KeyError::Unusable { what, source }
+            })?;
+        }
+    }
+    Ok(roots)
+}
+
+impl Edition {
+    /// Numbers what follows on a bundle.
+    fn next(self, old: &Bundle, new: &Bundle) -> Self {
+        Self {
+            certificate: self.certificate + u64::from(old.certificates != new.certificates),
+            authorities: self.authorities + u64::from(old.authorities != new.authorities),
+        }
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Source::Memory => f.write_str("memory"),
+            Source::Files(files) => write!(f, "{}", files.certificate.display()),
+        }
     }
 }
 
 impl Current {
     fn new(
         bundle: Bundle,
+        edition: Edition,
         domains: &Domains,
         provider: &Arc<CryptoProvider>,
     ) -> Result<Self, KeyError> {
-        let unusable = |what| move |source| KeyError::Unusable { what, source };
-        let chain = pem::certificates(&bundle.certificates, "the node's certificate")?;
-        let key = pem::private_key(&bundle.key, "the node's key")?;
-        let secret = secret_of(key.secret_der());
-        let key =
-            provider.key_provider.load_private_key(key).map_err(unusable("the private key"))?;
-        let first: CertificateDer<'static> = chain.first().cloned().ok_or(KeyError::Mismatch)?;
-        let identity = Identity::from_certificate(&first, domains)?;
-        let validity = Validity::of_der(&first)?;
-        let certified = CertifiedKey::new(chain, key);
-        match certified.keys_match() {
-            Ok(()) | Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::Unknown)) => {}
-            Err(_) => return Err(KeyError::Mismatch),
-        }
-        let mut roots = RootCertStore::empty();
-        for text in &bundle.authorities {
-            for der in pem::certificates(text, "the authority file")? {
-                roots.add(der).map_err(unusable("an authority's certificate"))?;
-            }
-        }
-        let roots = Arc::new(roots);
+        let certified = Arc::new(bundle.certified(provider)?);
+        let secret = secret_of(bundle.private_key()?.secret_der());
+        let first = certified.end_entity_cert().map_err(|_| KeyError::Mismatch)?;
+        let identity = Identity::from_certificate(first, domains)?;
+        let validity = Validity::of_der(first)?;
+        let roots = Arc::new(roots(&bundle.authorities)?);
         let clients =
             WebPkiClientVerifier::builder_with_provider(Arc::clone(&roots), Arc::clone(provider))
                 .build()
-                .map_err(|_| KeyError::Pem {
-                    what: "the list of authorities".to_owned(),
-                    expected: "certificate",
-                })?;
-        let certified = Arc::new(certified);
-        Ok(Self { bundle, certified, secret, roots, clients, identity, validity })
+                .map_err(|_| KeyError::NoAuthority)?;
+        Ok(Self { edition, bundle, certified, secret, roots, clients, identity, validity })
     }
 }
 

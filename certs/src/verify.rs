@@ -3,7 +3,8 @@
 //! WebPKI checks the chain, the validity and the purpose; after it our own rule checks what the
 //! certificate says of its holder ([`Identity`]). Host names are not looked at: an address is
 //! where a node is, its certificate says who it is. A refusal's reason goes to the other side
-//! in the closing frame, so that both can log it.
+//! in the closing frame, so that both can log it. While the connection lives, [`still`] asks
+//! WebPKI again.
 
 use std::{fmt, sync::Arc};
 
@@ -23,7 +24,11 @@ use rustls::{
 use time::OffsetDateTime;
 use topology::{Datacenter, NodeName, Role};
 
-use crate::{identity::Identity, store::Keys};
+use crate::{
+    identity::{Identity, IdentityError},
+    metrics::Reason,
+    store::{Current, Keys},
+};
 
 /// Who the other side has to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,6 +67,11 @@ impl Expect {
     /// Expects a server of whatever datacenter, as when joining by an address.
     pub fn any_server() -> Self {
         Self { dc: None, role: Role::Server, node: None }
+    }
+
+    /// Expects one who was met before.
+    pub(crate) fn same(peer: &Identity) -> Self {
+        Self { dc: Some(peer.dc.clone()), role: peer.role, node: peer.node.clone() }
     }
 
     /// Expects this very node.
@@ -146,6 +156,154 @@ pub(crate) struct Dialler {
     pub(crate) accept: Accept,
 }
 
+/// Which side of a connection shows a certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shown {
+    /// The one who was dialled.
+    Dialled,
+    /// The one who dialled.
+    Dialler,
+}
+
+/// Why a certificate is refused, in words for an operator.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Refused {
+    #[error("the certificate expired on {0}: replace it")]
+    Expired(OffsetDateTime),
+    #[error("the certificate is valid from {0} on only: are the clocks right?")]
+    NotYet(OffsetDateTime),
+    #[error(
+        "the certificate was issued by no authority that is trusted here: give both sides the same ca_file"
+    )]
+    Stranger,
+    #[error("the certificate was issued for names that its authority is constrained from")]
+    Constrained,
+    #[error(transparent)]
+    Nobody(#[from] IdentityError),
+    #[error(transparent)]
+    Other(#[from] Unexpected),
+    #[error("{0}")]
+    Unusable(Error),
+}
+
+impl Refused {
+    fn reason(&self) -> Reason {
+        match self {
+            Refused::Expired(_) => Reason::Expired,
+            Refused::NotYet(_) => Reason::NotYetValid,
+            Refused::Stranger => Reason::UnknownAuthority,
+            Refused::Nobody(_) | Refused::Other(_) => Reason::OtherIdentity,
+            Refused::Constrained | Refused::Unusable(_) => Reason::Unusable,
+        }
+    }
+
+    /// Counts it, and says it in a form whose words the closing frame then carries.
+    fn counted(self, keys: &Keys) -> Error {
+        keys.metrics().refused(self.reason());
+        match self {
+            Refused::Unusable(error) => error,
+            refused => Error::Other(OtherError(Arc::new(refused))),
+        }
+    }
+}
+
+impl From<Error> for Refused {
+    /// Says in words what rustls says in seconds and numbers.
+    fn from(error: Error) -> Self {
+        let date = |time: UnixTime| {
+            i64::try_from(time.as_secs())
+                .ok()
+                .and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok())
+        };
+        let Error::InvalidCertificate(refusal) = &error else { return Refused::Unusable(error) };
+        let refused = match refusal {
+            CertificateError::ExpiredContext { not_after, .. } => {
+                date(*not_after).map(Refused::Expired)
+            }
+            CertificateError::NotValidYetContext { not_before, .. } => {
+                date(*not_before).map(Refused::NotYet)
+            }
+            // A bad signature is one by an authority of the same name as a trusted one.
+            CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+                Some(Refused::Stranger)
+            }
+            // WebPKI's own errors come through without their type.
+            CertificateError::Other(OtherError(error))
+                if error.to_string() == "NameConstraintViolation" =>
+            {
+                Some(Refused::Constrained)
+            }
+            _ => None,
+        };
+        refused.unwrap_or(Refused::Unusable(error))
+    }
+}
+
+/// Judges a chain by the authorities, the time and its purpose.
+fn trusted(
+    keys: &Keys,
+    current: &Current,
+    shown: Shown,
+    end_entity: &CertificateDer<'_>,
+    intermediates: &[CertificateDer<'_>],
+    now: UnixTime,
+) -> Result<(), Refused> {
+    match shown {
+        Shown::Dialled => {
+            let certificate = ParsedCertificate::try_from(end_entity)?;
+            let algorithms = keys.provider().signature_verification_algorithms.all;
+            let (roots, chain) = (&current.roots, intermediates);
+            verify_server_cert_signed_by_trust_anchor(&certificate, roots, chain, now, algorithms)?;
+        }
+        Shown::Dialler => {
+            current.clients.verify_client_cert(end_entity, intermediates, now)?;
+        }
+    }
+    Ok(())
+}
+
+/// Judges the chain of a living connection again; who its holder is can't have changed.
+pub(crate) fn still(
+    keys: &Keys,
+    current: &Current,
+    shown: Shown,
+    chain: &[CertificateDer<'_>],
+) -> Result<(), Refused> {
+    let since_epoch = u64::try_from(keys.clock().now().unix_timestamp()).unwrap_or(0);
+    let now = UnixTime::since_unix_epoch(std::time::Duration::from_secs(since_epoch));
+    // Without a certificate there would have been no connection.
+    let (end_entity, intermediates) = chain.split_first().ok_or(Refused::Stranger)?;
+    trusted(keys, current, shown, end_entity, intermediates, now)
+}
+
+impl Dialled {
+    fn judge(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<(), Refused> {
+        let current = self.keys.current();
+        trusted(&self.keys, &current, Shown::Dialled, end_entity, intermediates, now)?;
+        let peer = Identity::from_certificate(end_entity, self.keys.domains())?;
+        Ok(self.expect.check(&peer)?)
+    }
+}
+
+impl Dialler {
+    fn judge(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<(), Refused> {
+        let current = self.keys.current();
+        trusted(&self.keys, &current, Shown::Dialler, end_entity, intermediates, now)?;
+        let peer = Identity::from_certificate(end_entity, self.keys.domains())?;
+        Ok(self.accept.check(&peer)?)
+    }
+}
+
 impl ServerCertVerifier for Dialled {
     fn verify_server_cert(
         &self,
@@ -155,20 +313,9 @@ impl ServerCertVerifier for Dialled {
         _ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let current = self.keys.current();
-        let certificate = ParsedCertificate::try_from(end_entity)?;
-        let algorithms = self.keys.provider().signature_verification_algorithms.all;
-        verify_server_cert_signed_by_trust_anchor(
-            &certificate,
-            &current.roots,
-            intermediates,
-            now,
-            algorithms,
-        )
-        .map_err(readable)?;
-        let peer = Identity::from_certificate(end_entity, self.keys.domains()).map_err(other)?;
-        self.expect.check(&peer).map_err(other)?;
-        Ok(ServerCertVerified::assertion())
+        self.judge(end_entity, intermediates, now)
+            .map(|()| ServerCertVerified::assertion())
+            .map_err(|refused| refused.counted(&self.keys))
     }
 
     fn verify_tls12_signature(
@@ -207,12 +354,9 @@ impl ClientCertVerifier for Dialler {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        let clients = Arc::clone(&self.keys.current().clients);
-        let verified =
-            clients.verify_client_cert(end_entity, intermediates, now).map_err(readable)?;
-        let peer = Identity::from_certificate(end_entity, self.keys.domains()).map_err(other)?;
-        self.accept.check(&peer).map_err(other)?;
-        Ok(verified)
+        self.judge(end_entity, intermediates, now)
+            .map(|()| ClientCertVerified::assertion())
+            .map_err(|refused| refused.counted(&self.keys))
     }
 
     fn verify_tls12_signature(
@@ -236,44 +380,4 @@ impl ClientCertVerifier for Dialler {
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.keys.current().clients.supported_verify_schemes()
     }
-}
-
-/// Refuses with a reason of our own, which the closing frame then carries in these words.
-fn other(reason: impl std::error::Error + Send + Sync + 'static) -> Error {
-    Error::Other(OtherError(Arc::new(reason)))
-}
-
-/// A refusal by WebPKI in words for an operator.
-#[derive(Debug, thiserror::Error)]
-enum Refused {
-    #[error("the certificate expired on {0}: replace it")]
-    Expired(OffsetDateTime),
-    #[error("the certificate is valid from {0} on only: are the clocks right?")]
-    NotYet(OffsetDateTime),
-    #[error(
-        "the certificate was issued by no authority that is trusted here: give both sides the same ca_file"
-    )]
-    Stranger,
-}
-
-/// Says in words what rustls says in seconds and numbers.
-fn readable(error: Error) -> Error {
-    let date = |time: UnixTime| {
-        i64::try_from(time.as_secs())
-            .ok()
-            .and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok())
-    };
-    let Error::InvalidCertificate(refusal) = &error else { return error };
-    let refused = match refusal {
-        CertificateError::ExpiredContext { not_after, .. } => {
-            date(*not_after).map(Refused::Expired)
-        }
-        CertificateError::NotValidYetContext { not_before, .. } => {
-            date(*not_before).map(Refused::NotYet)
-        }
-        // A bad signature is one by an authority of the same name as a trusted one.
-        CertificateError::UnknownIssuer | CertificateError::BadSignature => Some(Refused::Stranger),
-        _ => None,
-    };
-    refused.map_or(error, other)
 }

@@ -9,81 +9,93 @@
 //! The rules are Consul's. The answer waits until its index is above the one given. What was
 //! absent and is absent still goes on waiting, even though the index for "absent" has grown. When
 //! a snapshot replaced the state, one who waits is answered, because old indexes mean nothing any
-//! more. Dropping the future ends the wait and the registration.
+//! more. What there is to wait for may depend on the state, and is looked at each time. Dropping the
+//! future ends the wait and the registration.
 
 use std::{pin::pin, time::Duration};
 
-use lan_agent::ask::{Answer, Blocking, Outcome, Question};
+use lan_agent::ask::{Answer, AskError, Blocking, Outcome, Question};
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
 use tokio::time::Instant;
 
 use crate::{
-    query::{self, Glance},
+    query::{self, Answers, Glance},
     state::view::View,
 };
-
-/// How long a blocking query waits when it does not say.
-pub const WAIT_DEFAULT: Duration = Duration::from_secs(300);
-
-/// How long a blocking query waits at most.
-pub const WAIT_MAX: Duration = Duration::from_secs(600);
 
 /// A wait is stretched by up to this part of it, so that many clients do not come back at once.
 pub const JITTER_PART: u32 = 16;
 
-/// Returns how long to wait: 0 means the default, and at most [`WAIT_MAX`], plus the jitter.
-pub fn wait_of(wait: Duration, seed: u64) -> Duration {
-    let wait = if wait.is_zero() { WAIT_DEFAULT } else { wait.min(WAIT_MAX) };
+/// How long blocking queries wait, as the operator of a server wants it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Waits {
+    /// Those that do not say (`default_query_time`).
+    pub default: Duration,
+    /// All of them, at most (`max_query_time`).
+    pub max: Duration,
+}
+
+impl Waits {
+    /// Holds what another agent asks for to what this server's operator wants.
+    pub fn hold(&self, blocking: Blocking) -> Blocking {
+        let wait = if blocking.wait.is_zero() { self.default } else { blocking.wait };
+        Blocking { wait: wait.min(self.max), ..blocking }
+    }
+}
+
+/// Adds the jitter to a wait.
+fn stretched(wait: Duration, seed: u64) -> Duration {
     let jitter_max = (wait / JITTER_PART).as_nanos() as u64;
     wait + Duration::from_nanos(SmallRng::seed_from_u64(seed).random_range(0..=jitter_max))
 }
 
-/// Answers a question about the state, waiting for a change if asked to; `None` for a question
-/// that is not about the state or changes it.
+/// Answers a question about the state, waiting for a change if asked to.
 ///
 /// The caller has made sure that the state is fresh enough. `seed` decides the jitter.
 pub async fn answer(
     view: &View,
+    answers: &Answers,
     question: &Question,
     blocking: Option<Blocking>,
     seed: u64,
-) -> Option<Answer> {
-    if let Some(blocking) = blocking
-        && let Some(topic) = query::topic(question)
-        && blocking.index > 0
-    {
-        let until = Instant::now() + wait_of(blocking.wait, seed);
-        let watch = view.watches().watch(topic);
-        wait(view, question, &watch, blocking.index, until).await;
+) -> Result<Answer, AskError> {
+    if let Some(blocking) = blocking.filter(|blocking| blocking.index > 0) {
+        query::check(question)?;
+        let until = Instant::now() + stretched(blocking.wait, seed);
+        wait(view, question, blocking.index, until).await;
     }
-    query::answer(&view.load(), question)
+    answers.answer(&view.load(), question)
 }
 
-async fn wait(
-    view: &View,
-    question: &Question,
-    watch: &crate::state::watch::Watch,
-    mut above: u64,
-    until: Instant,
-) {
-    let restores = view.watches().restores();
+async fn wait(view: &View, question: &Question, mut above: u64, until: Instant) {
+    let mut state = view.load();
+    let lineage = state.lineage();
     let mut timer = pin!(tokio::time::sleep_until(until));
+    let mut watch = view.watches().watch(query::topics(&state, question));
     let mut was_absent = false;
     loop {
-        let mut changed = pin!(watch.changed());
-        let Some(Glance { index, outcome }) = query::glance(&view.load(), question) else {
+        let changed = watch.changed();
+        state = view.load();
+        let topics = query::topics(&state, question);
+        if topics.is_empty() {
             return;
-        };
+        }
+        if !watch.is_for(&topics) {
+            watch = view.watches().watch(topics);
+            continue;
+        }
+        let Glance { index, outcome } = query::glance(&state, question);
         if was_absent && outcome == Outcome::Absent {
             above = above.max(index);
         }
         was_absent = outcome == Outcome::Absent;
-        if index > above || view.watches().restores() != restores {
+        if index > above || state.lineage() != lineage {
             return;
         }
+        drop(state);
         tokio::select! {
             biased;
-            () = &mut changed => {}
+            () = changed => {}
             () = &mut timer => return,
         }
     }

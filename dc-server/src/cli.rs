@@ -14,14 +14,17 @@ pub mod drill;
 pub mod flags;
 pub mod topology;
 
+mod catalog;
 mod info;
 mod join;
 mod keygen;
 mod kv;
 mod leave;
+mod maint;
 mod members;
 mod operator;
 mod run;
+mod services;
 mod table;
 mod tls;
 mod validate;
@@ -46,6 +49,9 @@ use self::{
 /// Every command, in the order of the help.
 const COMMANDS: &[&Command] = &[
     &agent::COMMAND,
+    &catalog::DATACENTERS,
+    &catalog::NODES,
+    &catalog::SERVICES,
     &leave::FORCE_LEAVE,
     &info::COMMAND,
     &join::COMMAND,
@@ -57,8 +63,11 @@ const COMMANDS: &[&Command] = &[
     &kv::PUT,
     &leave::LEAVE,
     &drill::COMMAND,
+    &maint::COMMAND,
     &members::COMMAND,
     &operator::RAFT_LIST_PEERS,
+    &services::DEREGISTER,
+    &services::REGISTER,
     &tls::CA_CREATE,
     &tls::CERT_CREATE,
     &topology::COMMAND,
@@ -68,9 +77,11 @@ const COMMANDS: &[&Command] = &[
 
 /// Every group of commands: name, one line about it.
 const GROUPS: &[(&str, &str)] = &[
+    ("catalog", "Look at what the servers know"),
     ("kv", "Interact with the key-value store"),
     ("operator", "Tools for operators of a cluster"),
     ("operator raft", "Look at Raft"),
+    ("services", "Register services with the local agent"),
     ("tls", "Create CAs and certificates"),
     ("tls ca", "Certificate authorities"),
     ("tls cert", "Certificates"),

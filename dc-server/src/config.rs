@@ -11,7 +11,6 @@
 //! value, rules that are broken. Only [`source`] and [`host`] touch the machine.
 
 pub mod agent;
-pub mod duration;
 pub mod error;
 pub mod flags;
 pub mod hcl;
@@ -27,6 +26,8 @@ pub use agent::Agent;
 pub use error::{Problem, Problems};
 pub use host::Host;
 
+use std::path::PathBuf;
+
 use self::{
     flags::Request,
     settings::{Given, Settings},
@@ -40,6 +41,22 @@ pub struct Loaded {
     pub agent: Agent,
     /// What its author should know, one sentence each.
     pub warnings: Vec<String>,
+}
+
+/// Reads the services that files define, as they are written, to hand them to an agent.
+pub fn services_in(paths: &[PathBuf]) -> Result<Vec<serde_json::Value>, Problems> {
+    let mut found = Vec::new();
+    for text in source::read(paths, None)? {
+        let content = text.parse().map_err(|problem| Problems(vec![problem]))?;
+        for name in ["service", "services"] {
+            match &content.value[name] {
+                serde_json::Value::Null => {}
+                serde_json::Value::Array(list) => found.extend(list.iter().cloned()),
+                one => found.push(one.clone()),
+            }
+        }
+    }
+    Ok(found)
 }
 
 /// Reads what a command line asks for and builds the configuration.

@@ -19,6 +19,9 @@ use std::{
 use topology::NodeId;
 use uuid::Uuid;
 
+/// The file that an agent holds locked while it uses the directory.
+pub const LOCK: &str = "lock";
+
 /// Why a directory can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum DataDirError {
@@ -56,7 +59,7 @@ impl DataDir {
     /// Makes the directory if needed, and takes it.
     pub fn open(path: &Path) -> Result<Self, DataDirError> {
         fs::create_dir_all(path).map_err(|source| failed("make", path, source))?;
-        let name = path.join("lock");
+        let name = path.join(LOCK);
         let lock = OpenOptions::new()
             .create(true)
             .write(true)

@@ -38,16 +38,20 @@ use lan_agent::{
     pool::Pool,
     remote::ASK,
 };
-use tokio::time::{Instant, timeout_at};
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout_at},
+};
 use topology::Datacenter;
+use tracing::{Instrument, debug};
 use wan_federation::{Envelope, Federation, ForwardError};
 
 use crate::{
-    blocking,
+    blocking::{self, Waits},
     dispatch::way::{Leadership, Origin, Way},
     metrics::Ways,
-    query,
-    raft::{Leader, Raft, RaftError, Read},
+    query::{self, Answers},
+    raft::{Leader, Leadership as Leading, Raft, RaftError, Read},
     state::{Command, Op},
     status,
 };
@@ -62,10 +66,20 @@ pub struct Dispatch {
     link: Endpoint,
     federation: Option<Federation>,
     pool: Pool,
-    hold: Duration,
+    patience: Patience,
     under_way: AtomicU64,
     jitter: AtomicU64,
+    answers: Answers,
     ways: Ways,
+}
+
+/// How long requests are waited with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Patience {
+    /// For a leader, where there is none (`performance.rpc_hold_timeout`).
+    pub leader: Duration,
+    /// For a change of what is asked.
+    pub waits: Waits,
 }
 
 /// Counts a request while it is under way.
@@ -92,21 +106,32 @@ impl Drop for UnderWay<'_> {
 }
 
 impl Dispatch {
-    /// Puts a dispatch together. A request without a leader waits for up to `hold` for one
-    /// (`performance.rpc_hold_timeout`); `seed` decides the jitter of blocking queries.
+    /// Puts a dispatch together; `seed` decides the jitter of blocking queries.
     pub fn new(
         home: Datacenter,
         raft: Raft,
         link: Endpoint,
         federation: Option<Federation>,
         pool: Pool,
-        hold: Duration,
+        patience: Patience,
         seed: u64,
     ) -> Arc<Self> {
         let under_way = AtomicU64::new(0);
         let jitter = AtomicU64::new(seed);
+        let answers = Answers::new(home.clone());
         let ways = Ways::resolve();
-        Arc::new(Self { home, raft, link, federation, pool, hold, under_way, jitter, ways })
+        Arc::new(Self {
+            home,
+            raft,
+            link,
+            federation,
+            pool,
+            patience,
+            under_way,
+            jitter,
+            answers,
+            ways,
+        })
     }
 
     /// Returns how many requests are under way.
@@ -114,8 +139,13 @@ impl Dispatch {
         u32::try_from(self.under_way.load(Ordering::Relaxed)).unwrap_or(u32::MAX)
     }
 
-    /// Answers an ask by its deadline.
+    /// Answers an ask by its deadline, within the span of its trace.
     pub async fn ask(&self, ask: Ask, origin: Origin) -> Result<Answer, AskError> {
+        let span = ask.trace.span();
+        self.answer(ask, origin).instrument(span).await
+    }
+
+    async fn answer(&self, ask: Ask, origin: Origin) -> Result<Answer, AskError> {
         self.under_way.fetch_add(1, Ordering::Relaxed);
         let _counted = UnderWay(&self.under_way);
         let answered = timeout_at(ask.deadline, self.find_way(&ask, origin)).await;
@@ -124,18 +154,25 @@ impl Dispatch {
 
     async fn find_way(&self, ask: &Ask, origin: Origin) -> Result<Answer, AskError> {
         let mut leadership = self.raft.leadership();
-        let mut patience = self.hold;
+        let mut patience = self.patience.leader;
         loop {
             leadership.mark_unchanged();
             let leader = self.raft.leader();
             let way = way::decide(ask, origin, &self.home, self.leadership(&leader));
-            tracing::debug!(trace = %ask.trace.0, ?way, ?origin, "ask");
+            debug!(?way, ?origin, "ask");
             self.ways.count(&way);
             let outcome = match way {
                 Way::Datacenter(dc) => return self.forward(ask, dc).await,
                 Way::Local => return self.answer_locally(ask).await,
                 Way::Here => self.answer_as_leader(ask).await,
-                Way::Leader => self.pass_on(ask, leader).await,
+                Way::Leader => {
+                    tokio::select! {
+                        biased;
+                        outcome = self.pass_on(ask, &leader) => outcome,
+                        // A leader that was replaced may be dead: nobody waits until that is certain.
+                        () = another_leads(&mut leadership, &leader) => Err(Again::LeaderChanged),
+                    }
+                }
                 Way::Await => Err(Again::LeaderChanged),
             };
             match outcome {
@@ -172,7 +209,7 @@ impl Dispatch {
             Question::StatusPeers => Ok(status::peers(&self.raft)),
             Question::Datacenters => Ok(status::datacenters(&self.home, self.federation.as_ref())),
             question if !self.raft.ever_contacted() => {
-                tracing::debug!(?question, "stale read before the first contact with a leader");
+                debug!(?question, "stale read before the first contact with a leader");
                 Err(AskError::NoLeader)
             }
             _ => self.read(ask).await,
@@ -181,9 +218,10 @@ impl Dispatch {
 
     async fn answer_as_leader(&self, ask: &Ask) -> Result<Answer, Again> {
         if let Some(op) = Op::from_question(&ask.question) {
+            query::check(&ask.question)?;
             let command = Command::new(Some(ask.request), &op);
             let applied = self.raft.write(command).await.map_err(again)?;
-            return Ok(query::written(&applied));
+            return Ok(self.answers.written(&applied)?);
         }
         let certainty = match ask.consistency {
             Consistency::Consistent => Read::Index,
@@ -203,10 +241,9 @@ impl Dispatch {
         let answer = match &ask.question {
             Question::RaftConfiguration => status::configuration(&self.raft, &self.pool.members()),
             question => {
+                let blocking = ask.blocking.map(|blocking| self.patience.waits.hold(blocking));
                 let seed = self.jitter.fetch_add(1, Ordering::Relaxed);
-                blocking::answer(self.raft.view(), question, ask.blocking, seed)
-                    .await
-                    .ok_or_else(|| AskError::Bad("this can't be read".to_owned()))?
+                blocking::answer(self.raft.view(), &self.answers, question, blocking, seed).await?
             }
         };
         let meta = Meta {
@@ -219,7 +256,7 @@ impl Dispatch {
     }
 
     /// Hands an ask to the leader.
-    async fn pass_on(&self, ask: &Ask, leader: Option<Leader>) -> Result<Answer, Again> {
+    async fn pass_on(&self, ask: &Ask, leader: &Option<Leader>) -> Result<Answer, Again> {
         let Some(leader) = leader else { return Err(Again::LeaderChanged) };
         let target = Target::server(&self.home, &leader.name, leader.addr);
         let body = encode_ask(ask, Instant::now());
@@ -235,7 +272,7 @@ impl Dispatch {
             }
             // Lost or never sent: the request id makes it safe to ask again.
             Err(error) => {
-                tracing::debug!(%error, leader = %leader.name, "the leader did not answer");
+                debug!(%error, leader = %leader.name, "the leader did not answer");
                 Err(Again::LeaderChanged)
             }
         }
@@ -269,6 +306,16 @@ impl Dispatch {
             Err(error) => Err(error),
         };
         lan_agent::ask::wire::encode_reply(&answered)
+    }
+}
+
+/// Ends when another server than this one is known to lead.
+async fn another_leads(leadership: &mut watch::Receiver<Leading>, leader: &Option<Leader>) {
+    let asked = leader.as_ref().map(|leader| leader.id);
+    let another = |now: &Leading| now.leader.is_some() && now.leader != asked;
+    if leadership.wait_for(another).await.is_err() {
+        // Raft has stopped here and will not tell; whoever was asked may still answer.
+        std::future::pending::<()>().await;
     }
 }
 

@@ -2,11 +2,12 @@
 //!
 //! [`Duties::run`] looks at the LAN pool and at Raft whenever either changes, and every second. It asks
 //! the pure parts what to do and does one thing at a time: [`bootstrap`] until there is a log,
-//! [`autopilot`] and the reaping of tombstones while this server leads. What fails is logged and
-//! planned again at the next look.
+//! [`autopilot`], [`registrar`] and the reaping of tombstones while this server leads. What fails is
+//! logged and planned again at the next look.
 
 pub mod autopilot;
 pub mod bootstrap;
+pub mod registrar;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -17,6 +18,7 @@ use std::{
 
 use bytes::Bytes;
 use certs::link::{Endpoint, Kind, Refusal, Request, Target};
+use futures::{StreamExt, TryStreamExt, stream};
 use lan_agent::pool::Pool;
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
@@ -26,7 +28,7 @@ use tracing::{info, warn};
 use crate::{
     raft::{Raft, RaftError, protocol::Peer},
     state::{
-        Command, Op,
+        Applied, Command, Op,
         reaper::{GRANULARITY, Reaper},
     },
 };
@@ -48,6 +50,9 @@ const AGREE_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a server stands by its agreement: longer than the one who asks waits for the others.
 const AGREEMENT_FOR: Duration = Duration::from_secs(10);
 
+/// Most changes of the catalog under way at once: they share their way to the disk.
+const CATALOG_CHANGES_MAX: usize = 64;
+
 /// Refused: the server does not agree.
 const DISAGREES: u16 = Refusal::SERVICE_MIN + 4;
 
@@ -62,6 +67,8 @@ struct Proposal {
 pub struct Config {
     /// Its datacenter.
     pub dc: Datacenter,
+    /// Its name.
+    pub me: NodeName,
     /// `bootstrap_expect`; `None` joins a cluster that is there.
     pub expect: Option<usize>,
     /// Who votes, and when no longer.
@@ -122,6 +129,8 @@ pub struct Duties {
     leads: Option<Instant>,
     reaper: Reaper,
     reaped: Instant,
+    /// When the catalog was last brought up to what the pool knows; `None` when it has to be now.
+    reconciled: Option<Instant>,
     start: Instant,
 }
 
@@ -145,6 +154,7 @@ impl Duties {
             leads: None,
             reaper: Reaper::default(),
             reaped: start,
+            reconciled: None,
             start,
         }
     }
@@ -158,7 +168,7 @@ impl Duties {
         loop {
             tokio::select! {
                 biased;
-                Ok(()) = members.changed() => {}
+                Ok(()) = members.changed() => self.reconciled = None,
                 Ok(()) = leadership.changed() => {}
                 _ = tick.tick() => {}
             }
@@ -177,8 +187,10 @@ impl Duties {
         if self.raft.is_leader() {
             let since = self.leads.get_or_insert_with(Instant::now).elapsed();
             self.lead(since, &pool).await;
+            self.reconcile(&members).await;
             return;
         }
+        self.reconciled = None;
         if self.leads.take().is_some() {
             self.reaper = Reaper::default();
         }
@@ -205,18 +217,45 @@ impl Duties {
         let leader = autopilot::Leader { id: self.raft.id(), since };
         if let Some(change) = autopilot::plan(&self.config.autopilot, leader, &peers, pool) {
             info!(?change, "changing who takes part in Raft");
-            report("membership", self.change(change)).await;
+            let _again = report("membership", self.change(change)).await;
         }
         if self.reaped.elapsed() >= GRANULARITY {
             self.reaped = Instant::now();
             let index = self.raft.state().kv().index();
             if let Some(upto) = self.reaper.tick(self.start.elapsed(), index) {
                 let command = Command::new(None, &Op::ReapTombstones { upto });
-                report("reaping tombstones", async {
-                    self.raft.write(command).await.map(|_applied| ())
-                })
-                .await;
+                let reaping = async { self.raft.write(command).await.map(|_applied| ()) };
+                let _again = report("reaping tombstones", reaping).await;
             }
+        }
+    }
+
+    /// Brings the catalog up to what the pool knows, when that has changed, and now and then.
+    async fn reconcile(&mut self, members: &[Member]) {
+        if self.reconciled.is_some_and(|when| when.elapsed() < registrar::RECONCILE) {
+            return;
+        }
+        let state = self.raft.state();
+        let settled = self.start.elapsed();
+        let changes = registrar::plan(members, state.catalog(), &self.config.me, settled);
+        let done = changes.is_empty();
+        if !done {
+            info!(changes = changes.len(), "bringing the catalog up to what the pool knows");
+        }
+        let raft = &self.raft;
+        let write = |op: Op| async move { raft.write(Command::new(None, &op)).await };
+        let written = stream::iter(changes)
+            .map(write)
+            .buffer_unordered(CATALOG_CHANGES_MAX)
+            .try_for_each(|applied| async move {
+                if let Applied::Refused(refusal) = applied {
+                    warn!(reason = %refusal.sentence, "the catalog refuses a node of the pool");
+                }
+                Ok(())
+            });
+        // Changes may lead to others: it is done when there are none.
+        if report("reconciling the catalog", written).await.is_ok() && done {
+            self.reconciled = Some(Instant::now());
         }
     }
 
@@ -253,7 +292,7 @@ impl Duties {
             .map(|server| (server.id, Peer { name: server.name.clone(), addr: server.link }))
             .collect();
         info!(servers = voters.len(), "starting a new datacenter");
-        report("bootstrap", self.raft.bootstrap(servers)).await;
+        let _again = report("bootstrap", self.raft.bootstrap(servers)).await;
     }
 
     async fn ask_to_agree(
@@ -289,11 +328,18 @@ fn peers(raft: &Raft) -> Peers {
     peers
 }
 
-/// Does something that may fail or take too long; either is planned again at the next look.
-async fn report(what: &'static str, doing: impl Future<Output = Result<(), RaftError>>) {
+/// What failed is planned again at the next look.
+struct Again;
+
+/// Does something that may fail or take too long, and logs why.
+async fn report(
+    what: &'static str,
+    doing: impl Future<Output = Result<(), RaftError>>,
+) -> Result<(), Again> {
     match timeout(CHANGE_TIMEOUT, doing).await {
-        Ok(Ok(())) => {}
+        Ok(Ok(())) => return Ok(()),
         Ok(Err(error)) => warn!(what, %error, "will be tried again"),
         Err(_) => warn!(what, "took too long, will be tried again"),
     }
+    Err(Again)
 }

@@ -15,6 +15,7 @@ pub mod node;
 pub mod processes;
 pub mod query;
 pub mod raft;
+pub mod release;
 pub mod server;
 pub mod state;
 pub mod status;

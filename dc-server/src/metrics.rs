@@ -47,6 +47,16 @@ series! {
 }
 
 series! {
+    /// Answers about the catalog.
+    Encoding {
+        /// Answers about the catalog that were encoded.
+        encoded: Counter = "causeway.lookup.encoded",
+        /// Answers about the catalog that were as the last time, and not encoded again.
+        kept: Counter = "causeway.lookup.kept",
+    }
+}
+
+series! {
     /// How Raft is doing.
     Replication {
         /// 1 while this server leads, 0 otherwise.

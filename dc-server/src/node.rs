@@ -16,13 +16,17 @@
 
 pub mod keys;
 
+mod entry;
+mod interface;
+mod services;
+
 use std::{
-    collections::BTreeMap, future::Future, net::SocketAddr, path::PathBuf, pin::Pin, sync::Arc,
-    time::Duration,
+    collections::BTreeMap, future::Future, path::PathBuf, pin::Pin, sync::Arc, time::Duration,
 };
 
 use anyhow::Context;
 use certs::{
+    https::Acceptor,
     identity::Identity,
     link::{Accept, Endpoint, Limits, Profile as Network, Service, Sockets},
     store::Keys,
@@ -30,7 +34,9 @@ use certs::{
 use lan_agent::{
     agent::{self, Agent},
     caller::Caller,
-    http,
+    checks::Runner,
+    http::{self, listen::Place},
+    local,
     pool::{
         self, Pool,
         packets::Packets,
@@ -41,18 +47,21 @@ use lan_agent::{
 };
 use tokio_util::sync::CancellationToken;
 use topology::{NodeId, Profile, Role, gossip};
-use tracing::info;
+use tracing::{error, info};
 use uuid::Builder;
 use wan_federation::Federation;
 
+use self::entry::Entry;
 use crate::{
-    config::{self, agent::Listen},
+    blocking::Waits,
+    config,
     data_dir::DataDir,
-    dispatch::Dispatch,
+    dispatch::{Dispatch, Patience},
     leader::{self, Agreement, Duties, autopilot::Settings},
     link_service::{LinkService, Parts},
     metrics::Replication,
     raft::{self, Raft, disk, network::link::Link},
+    release,
     server::{InsideServer, Server},
 };
 
@@ -73,6 +82,8 @@ pub struct World {
     pub registry: Registry,
     /// The directory of the user's development CA.
     pub development: PathBuf,
+    /// Where Docker's engine is, for checks; `None` for where it usually is.
+    pub docker_host: Option<String>,
 }
 
 type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -83,11 +94,13 @@ pub struct Node {
     link: Endpoint,
     server: Option<Server>,
     keys: Keys,
-    http: Vec<SocketAddr>,
+    entry: Entry,
     /// What runs as long as the node does.
     tasks: Vec<Task>,
     /// The HTTP interface, which ends by itself when the agent stops.
     interface: Task,
+    places: Vec<Place>,
+    acceptor: Option<Acceptor>,
     /// Holds the directory until everything has ended.
     _data_dir: Option<DataDir>,
 }
@@ -111,8 +124,13 @@ impl Node {
     }
 
     /// Returns where the HTTP interface listens.
-    pub fn http(&self) -> &[SocketAddr] {
-        &self.http
+    pub fn places(&self) -> &[Place] {
+        &self.places
+    }
+
+    /// Returns the certificate of the HTTP interface, to be read again when it changes.
+    pub fn acceptor(&self) -> Option<&Acceptor> {
+        self.acceptor.as_ref()
     }
 
     /// Returns the certificates, to be read again when they change.
@@ -120,13 +138,23 @@ impl Node {
         &self.keys
     }
 
-    /// Runs the node until its agent is told to stop.
-    pub async fn run(self) {
+    /// Runs the node until its agent is told to stop. Fails when the agent stops because a pool
+    /// that it had to join could not be joined.
+    pub async fn run(mut self) -> anyhow::Result<()> {
         let mut running = tokio::task::JoinSet::new();
         for task in self.tasks {
             running.spawn(task);
         }
-        self.interface.await;
+        let outcome = tokio::select! {
+            biased;
+            () = &mut self.interface => Ok(()),
+            error = self.entry.failed() => Err(error),
+        };
+        if let Err(error) = &outcome {
+            error!(reason = format!("{error:#}"), "the agent can't stay");
+            self.agent.stopping().cancel();
+            self.interface.await;
+        }
         if let Some(server) = &self.server {
             server.raft.shutdown().await;
             if let Some(federation) = &server.federation {
@@ -141,6 +169,7 @@ impl Node {
             info!("stopping without the link's goodbye");
         }
         running.shutdown().await;
+        outcome
     }
 }
 
@@ -171,7 +200,7 @@ fn profile(
         addr: addresses.lan.advertise,
         link: config.is_server().then_some(addresses.link.advertise),
         wan: addresses.wan.map(|wan| wan.advertise),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
+        version: release::VERSION.to_owned(),
         tags,
     })
 }
@@ -205,33 +234,31 @@ async fn server(
         link.clone(),
         federation.clone(),
         pool.clone(),
-        config.rpc_hold_timeout,
+        patience(config),
         world.seed,
     );
     let expect = usize::try_from(config.bootstrap_expect).ok().filter(|expect| *expect > 0);
     let agreement = Agreement::default();
-    let duties = leader::Config { dc: me.dc.clone(), expect, autopilot: autopilot(config) };
+    let duties = leader::Config {
+        dc: me.dc.clone(),
+        me: me.name.clone(),
+        expect,
+        autopilot: autopilot(config),
+    };
     let duties = Duties::new(duties, raft.clone(), pool.clone(), link.clone(), agreement.clone());
     tasks.push(Box::pin(duties.run()));
     tasks.push(Box::pin(keys.clone().watch()));
     tasks.push(Box::pin(Replication::resolve().follow(raft.clone())));
     tasks.extend(federation.clone().map(|wan| -> Task { Box::pin(flood(wan, pool.clone())) }));
+    let wan = federation.clone().map(|wan| (config.join_wan.clone(), wan));
+    let entry = Entry::new((config.join.clone(), pool.clone()), wan);
     let server =
         Server { dispatch: dispatch.clone(), raft: raft.clone(), federation, pool: pool.clone() };
     inside.open(server.clone());
     service.open(Parts { dispatch, raft, pool: pool.clone(), agreement, expect });
     let caller = Arc::new(server.clone());
-    let (agent, http, interface) = interface(config, &world, me, pool, caller)?;
-    Ok(Node {
-        agent,
-        link,
-        server: Some(server),
-        keys,
-        http,
-        tasks,
-        interface,
-        _data_dir: data_dir,
-    })
+    let core = Core { link, server: Some(server), keys, entry, tasks, data_dir };
+    complete(config, &world, me, pool, caller, core)
 }
 
 fn client(
@@ -250,8 +277,9 @@ fn client(
     tasks.push(Box::pin(keys.clone().watch()));
     let (caller, run) = RemoteCaller::new(me.dc.clone(), link.clone(), pool.clone(), world.seed);
     tasks.push(Box::pin(run));
-    let (agent, http, interface) = interface(config, &world, me, pool, Arc::new(caller))?;
-    Ok(Node { agent, link, server: None, keys, http, tasks, interface, _data_dir: data_dir })
+    let entry = Entry::new((config.join.clone(), pool.clone()), None);
+    let core = Core { link, server: None, keys, entry, tasks, data_dir };
+    complete(config, &world, me, pool, Arc::new(caller), core)
 }
 
 fn bind_link(
@@ -295,6 +323,7 @@ fn bind_pool(
         join,
         retry_interval: config.join.interval,
         roster: data_dir.map(|dir| dir.path().join("lan-roster.json")),
+        rejoin: config.rejoin_after_leave,
         seed: world.seed,
         boot: world.boot_ms,
         gossip: gossip::Config { reap_after: config.reconnect_timeout, ..gossip::Config::lan() },
@@ -322,6 +351,7 @@ async fn start_raft(
         multiplier: config.raft.multiplier,
         snapshot_entries: config.raft.snapshot_threshold.unwrap_or(raft::SNAPSHOT_ENTRIES),
         seed: world.seed,
+        boot_ms: world.boot_ms,
     };
     let wire = Arc::new(Link::new(link.clone(), me.dc.clone()));
     Ok(Raft::start(settings, disk, wire).await?)
@@ -354,35 +384,69 @@ fn bind_federation(
         .with_context(|| format!("can't listen at {} (UDP) for the WAN", wan.bind))
 }
 
-/// Opens the local interfaces.
-fn interface(
+/// What a node consists of before its interface is there.
+struct Core {
+    link: Endpoint,
+    server: Option<Server>,
+    keys: Keys,
+    entry: Entry,
+    tasks: Vec<Task>,
+    data_dir: Option<DataDir>,
+}
+
+/// Opens the local interface, which makes the node complete.
+fn complete(
     config: &config::Agent,
     world: &World,
     me: Profile,
     pool: Pool,
     caller: Arc<dyn Caller>,
-) -> anyhow::Result<(Arc<Agent>, Vec<SocketAddr>, Task)> {
+    core: Core,
+) -> anyhow::Result<Node> {
+    let identity = Identity::new(me.dc.clone(), me.role, Some(me.name.clone()));
+    let Core { link, server, keys, entry, mut tasks, data_dir } = core;
+    let runner = Runner::default();
+    let local = services::open(config, &me, data_dir.as_ref(), &runner)?;
     let settings = agent::Config {
         primary_dc: config.primary_datacenter.clone().unwrap_or_else(|| me.dc.clone()),
         me,
-        revision: String::new(),
+        revision: release::REVISION,
+        build_date: release::BUILD_DATE,
         meta: config.node_meta.clone(),
         settings: config.shown(),
-        ask_timeout: agent::ASK_TIMEOUT,
+        ask_timeout: config.limits.rpc_client_timeout,
+        drain_time: if config.is_server() { config.leave.drain_time } else { Duration::ZERO },
+        remote_scripts: config.checks.remote_scripts,
         seed: world.seed,
         started_ms: world.boot_ms,
     };
     let stop = CancellationToken::new();
-    let agent = Agent::new(settings, pool, caller, world.registry.clone(), stop);
-    let addrs = config.addresses.http.iter().filter_map(|listen| match listen {
-        Listen::Tcp(addr) => Some(*addr),
-        Listen::Unix(_) => None,
-    });
-    let mut settings = http::Config::new(addrs.collect());
-    settings.connections_per_client_max =
-        usize::try_from(config.limits.http_max_conns_per_client).unwrap_or(usize::MAX);
-    let (http, run) = http::bind(settings, agent.clone())?;
-    Ok((agent, http, Box::pin(run)))
+    let registry = world.registry.clone();
+    let agent = Agent::new(settings, pool, caller, local.clone(), registry, stop.clone());
+    tasks.push(Box::pin(local::run(local.clone(), agent.clone(), world.seed)));
+    let checks = services::checks(config, world.seed, world.docker_host.as_deref());
+    tasks.push(Box::pin(runner.run(checks, local, Arc::new(agent.clone()), stop)));
+    let (settings, acceptor) = interface::settings(config, &identity, &world.development)?;
+    let (places, interface) = http::bind(settings, agent.clone())?;
+    tasks.extend(acceptor.clone().map(|acceptor| -> Task { Box::pin(acceptor.watch()) }));
+    Ok(Node {
+        agent,
+        link,
+        server,
+        keys,
+        entry,
+        tasks,
+        interface: Box::pin(interface),
+        places,
+        acceptor,
+        _data_dir: data_dir,
+    })
+}
+
+fn patience(config: &config::Agent) -> Patience {
+    let default = config.limits.default_query_time;
+    let waits = Waits { default, max: config.limits.max_query_time };
+    Patience { leader: config.rpc_hold_timeout, waits }
 }
 
 fn autopilot(config: &config::Agent) -> Settings {

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! Each node has a loopback address of its own and uses the standard ports there. Everything a
-//! run writes is below one directory. Processes end with their parent, however it ends
+//! run writes is below one directory ([`run_dir`]). Processes end with their parent, however it ends
 //! ([`process`]). Only processes that were started here are ever signalled.
 
 pub mod config;
@@ -18,14 +18,14 @@ pub mod progress;
 pub mod ready;
 
 mod credentials;
+mod run_dir;
 
 use std::{
-    fs, io,
+    io,
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use tempfile::TempDir;
 use time::OffsetDateTime;
 use tokio::time::Instant;
 use topology::{Datacenter, Role, plan::Plan};
@@ -38,6 +38,7 @@ use crate::{
         loopback::Block,
         process::{Process, log_tail},
         progress::Progress,
+        run_dir::RunDir,
     },
 };
 
@@ -87,42 +88,12 @@ pub struct Federation {
     _block: Block,
 }
 
-/// Where a run keeps its files.
-#[derive(Debug)]
-enum RunDir {
-    Kept(PathBuf),
-    Temporary(TempDir),
-}
-
-impl RunDir {
-    fn create(dir: Option<&Path>) -> Result<Self, ProcessesError> {
-        let Some(dir) = dir else {
-            let temporary = tempfile::Builder::new().prefix("causeway-").tempdir();
-            let failed = |source| ProcessesError::File { path: std::env::temp_dir(), source };
-            return Ok(Self::Temporary(temporary.map_err(failed)?));
-        };
-        let failed = |source| ProcessesError::File { path: dir.to_owned(), source };
-        fs::create_dir_all(dir).map_err(failed)?;
-        if fs::read_dir(dir).map_err(failed)?.next().is_some() {
-            return Err(ProcessesError::NotEmpty { path: dir.to_owned() });
-        }
-        Ok(Self::Kept(dir.canonicalize().map_err(failed)?))
-    }
-
-    fn path(&self) -> &Path {
-        match self {
-            Self::Kept(path) => path,
-            Self::Temporary(dir) => dir.path(),
-        }
-    }
-}
-
 impl Federation {
     /// Lays the plan out, writes the files and starts the processes. They are not ready yet.
     pub fn start(config: Config) -> Result<Self, ProcessesError> {
         let block = Block::claim(config.seed, HTTP_PORT)
             .map_err(|source| ProcessesError::Addresses { source })?;
-        let dir = RunDir::create(config.dir.as_deref())?;
+        let dir = RunDir::create(config.dir.as_deref(), &std::env::temp_dir(), config.now)?;
         let layout = Layout::new(&config.plan, &block, dir.path());
         credentials::write(&layout, dir.path(), config.security, config.now)?;
         let processes = layout.nodes.iter().map(|_| None).collect();
@@ -238,14 +209,9 @@ impl Federation {
             process.end_within(END_WITHIN).await.map_err(|source| end_failed(node, source))
         });
         futures::future::try_join_all(ending).await?;
-        match (self.dir, keep) {
-            (RunDir::Kept(path), _) => Ok(Some(path)),
-            (RunDir::Temporary(dir), Keep::Files) => Ok(Some(dir.keep())),
-            (RunDir::Temporary(dir), Keep::Nothing) => {
-                let path = dir.path().to_owned();
-                dir.close().map_err(|source| ProcessesError::File { path, source })?;
-                Ok(None)
-            }
+        match keep {
+            Keep::Files => self.dir.keep().map(Some),
+            Keep::Nothing => self.dir.discard(),
         }
     }
 }

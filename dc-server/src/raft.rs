@@ -101,6 +101,22 @@ pub struct Config {
     pub snapshot_entries: u64,
     /// Where randomness (of election timeouts) starts: entropy, or the simulation's seed.
     pub seed: u64,
+    /// The time of the start in milliseconds since 1970, from which on commands are stamped.
+    pub boot_ms: u64,
+}
+
+/// Stamps commands with this server's time: that of the start and what has passed since.
+#[derive(Debug, Clone, Copy)]
+struct Stamps {
+    boot_ms: u64,
+    start: Instant,
+}
+
+impl Stamps {
+    fn now_ms(&self) -> u64 {
+        let passed = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.boot_ms.saturating_add(passed)
+    }
 }
 
 /// Raft's times for a multiplier.
@@ -198,6 +214,9 @@ pub struct Raft {
     heard: Heard,
     inbound: Inbound,
     leadership: watch::Receiver<Leadership>,
+    /// The last term in which this server told another one to lead; 0 before the first.
+    handed_over: Arc<AtomicU64>,
+    stamps: Stamps,
 }
 
 impl Timing {
@@ -205,9 +224,9 @@ impl Timing {
     pub fn new(multiplier: u8) -> Self {
         let times = u32::from(multiplier.clamp(1, 10));
         Self {
-            heartbeat: Duration::from_millis(100) * times,
-            election_min: Duration::from_millis(400) * times,
-            election_max: Duration::from_millis(800) * times,
+            heartbeat: Duration::from_millis(150) * times,
+            election_min: Duration::from_millis(300) * times,
+            election_max: Duration::from_millis(600) * times,
         }
     }
 
@@ -248,6 +267,7 @@ impl Raft {
         wire: Arc<dyn Wire>,
     ) -> Result<Self, StartError> {
         let timing = Timing::new(config.multiplier);
+        let stamps = Stamps { boot_ms: config.boot_ms, start: Instant::now() };
         let health = Health::default();
         let log = Log::open(config.id, &*disk, health.clone())?;
         let found = log.found();
@@ -274,7 +294,19 @@ impl Raft {
             tokio::spawn(end_probation(raft.clone(), votes_from));
         }
         let leadership = status::follow(config.id, &raft);
-        Ok(Self { id: config.id, timing, raft, view, health, heard, inbound, leadership })
+        let handed_over = Arc::default();
+        Ok(Self {
+            id: config.id,
+            timing,
+            raft,
+            view,
+            health,
+            heard,
+            inbound,
+            leadership,
+            handed_over,
+            stamps,
+        })
     }
 
     /// Returns this server's number.
@@ -293,8 +325,8 @@ impl Raft {
     }
 
     /// Returns the state as published last.
-    pub fn state(&self) -> Arc<State> {
-        self.view.load()
+    pub fn state(&self) -> State {
+        State::clone(&self.view.load())
     }
 
     /// Answers a Raft message of another server: link kinds 16 to 31.
@@ -316,7 +348,8 @@ impl Raft {
         let until = Instant::now() + FRESH_LEADER_WAIT;
         let mut pause = Duration::from_millis(1);
         loop {
-            let written = self.raft.client_write(command.clone()).await;
+            let stamp_ms = Some(self.stamps.now_ms());
+            let written = self.raft.client_write(Command { stamp_ms, ..command.clone() }).await;
             let forward = match written {
                 Ok(written) => return Ok(written.data),
                 Err(openraft::errors::RaftError::Fatal(fatal)) => return Err(self.fatal(&fatal)),
@@ -334,6 +367,7 @@ impl Raft {
     /// acknowledged before this call.
     pub async fn confirm(&self, read: Read) -> Result<(), RaftError> {
         let policy = match read {
+            Read::Lease if self.holds_lease() => return Ok(()),
             Read::Lease => ReadPolicy::LeaseRead,
             Read::Index => ReadPolicy::ReadIndex,
         };

@@ -9,6 +9,8 @@
 //! that those who don't know it may pass it over: a server that skipped what others applied
 //! would answer differently from then on.
 
+pub mod catalog;
+pub mod clock;
 pub mod command;
 pub mod kv;
 pub mod reaper;
@@ -23,6 +25,8 @@ use serde::{Deserialize, Serialize};
 
 pub use command::{Command, Op, Refused};
 
+use catalog::{Catalog, Part, Refusal};
+use clock::Clock;
 use kv::Key;
 
 /// What a command did, as its author is told; remembered for those who ask again.
@@ -35,6 +39,10 @@ pub enum Applied {
     Done(bool),
     /// The results of a transaction, or why it was rolled back.
     Txn(Arc<txn::Outcome>),
+    /// It was applied before; its results are not remembered any more.
+    Forgotten,
+    /// Nothing, and why: a registration that can't be.
+    Refused(Refusal),
 }
 
 /// What a batch of commands touched, for those who wait for it.
@@ -42,20 +50,30 @@ pub enum Applied {
 pub struct Touched {
     /// The keys that were set, changed or deleted.
     pub keys: Vec<Key>,
+    /// The parts of the catalog that changed; some may be there more than once.
+    pub parts: Vec<Part>,
 }
 
 /// The replicated state.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct State {
     applied: u64,
+    clock: Clock,
     kv: kv::Table,
+    catalog: Catalog,
     requests: requests::Recent,
 }
 
 impl State {
     /// Puts a state together from its parts, as a snapshot holds them.
-    pub fn from_parts(applied: u64, kv: kv::Table, requests: requests::Recent) -> Self {
-        Self { applied, kv, requests }
+    pub fn from_parts(
+        applied: u64,
+        clock: Clock,
+        kv: kv::Table,
+        catalog: Catalog,
+        requests: requests::Recent,
+    ) -> Self {
+        Self { applied, clock, kv, catalog, requests }
     }
 
     /// Returns the log index up to which commands were applied.
@@ -63,9 +81,19 @@ impl State {
         self.applied
     }
 
+    /// Returns the time that the servers agree on.
+    pub fn clock(&self) -> Clock {
+        self.clock
+    }
+
     /// Returns the table of keys and values.
     pub fn kv(&self) -> &kv::Table {
         &self.kv
+    }
+
+    /// Returns the nodes, services and checks.
+    pub fn catalog(&self) -> &Catalog {
+        &self.catalog
     }
 
     /// Returns the requests that were applied lately.
@@ -91,20 +119,27 @@ impl State {
             Ok(op) => op,
             Err(Refused::UnknownKind { kind, .. }) if command::may_be_passed_over(kind) => {
                 tracing::warn!(kind, index, "command of a newer version passed over");
-                self.applied = index;
+                self.pass_command(index, command);
                 return Ok(Applied::Nothing);
             }
             Err(refused) => return Err(refused),
         };
-        self.applied = index;
+        self.pass_command(index, command);
         if let Some(applied) = command.request.and_then(|id| self.requests.get(id)) {
             return Ok(applied.clone());
         }
         let applied = self.change(index, op, touched);
         if let Some(request) = command.request {
-            self.requests.remember(request, applied.clone());
+            self.requests.remember(self.clock.now_ms(), index, request, applied.clone());
         }
         Ok(applied)
+    }
+
+    fn pass_command(&mut self, index: u64, command: &Command) {
+        self.applied = index;
+        if let Some(stamp_ms) = command.stamp_ms {
+            self.clock.advance(stamp_ms);
+        }
     }
 
     fn change(&mut self, index: u64, op: Op, touched: &mut Touched) -> Applied {
@@ -117,10 +152,23 @@ impl State {
                 self.kv.delete_tree(index, &prefix, touched);
                 Applied::Done(true)
             }
-            Op::Txn { ops } => Applied::Txn(Arc::new(txn::run(&mut self.kv, index, ops, touched))),
+            Op::Txn { ops } => {
+                let outcome = txn::run(&mut self.kv, &mut self.catalog, index, ops, touched);
+                Applied::Txn(Arc::new(outcome))
+            }
             Op::ReapTombstones { upto } => {
                 self.kv.reap(upto);
                 Applied::Nothing
+            }
+            Op::Register(registration) => {
+                match self.catalog.register(index, &registration, touched) {
+                    Ok(()) => Applied::Done(true),
+                    Err(refusal) => Applied::Refused(refusal),
+                }
+            }
+            Op::Deregister(what) => {
+                self.catalog.deregister(index, &what, touched);
+                Applied::Done(true)
             }
         }
     }

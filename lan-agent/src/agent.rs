@@ -20,6 +20,7 @@ use uuid::{Builder, Uuid};
 use crate::{
     ask::{Answer, Ask, AskError, RequestId, TraceId},
     caller::Caller,
+    local::Local,
     metrics::Metrics,
     pool::Pool,
     telemetry::Registry,
@@ -39,13 +40,21 @@ pub struct Config {
     /// The datacenter whose configuration the others follow; usually the own one.
     pub primary_dc: Datacenter,
     /// The commit that the program was built from; empty when not known.
-    pub revision: String,
+    pub revision: &'static str,
+    /// The date of that commit in the form of RFC 3339; `None` when not known.
+    pub build_date: Option<&'static str>,
     /// The node's metadata (`node_meta`).
     pub meta: BTreeMap<String, String>,
     /// The whole configuration as `agent/self` shows it, secrets already hidden.
     pub settings: serde_json::Value,
     /// How long an ask that does not block may take.
     pub ask_timeout: Duration,
+    /// How long one that leaves goes on answering, so that its clients find another one: servers
+    /// do (`leave_drain_time`).
+    pub drain_time: Duration,
+    /// Whether those who call the agent may register checks that run programs
+    /// (`enable_script_checks`).
+    pub remote_scripts: bool,
     /// Makes ids; different at each start.
     pub seed: u64,
     /// When the process started, in milliseconds since 1970.
@@ -60,6 +69,8 @@ pub struct Agent {
     pub pool: Pool,
     /// The way to the servers.
     pub caller: Arc<dyn Caller>,
+    /// What runs on its node.
+    pub local: Local,
     /// What it counts.
     pub metrics: Metrics,
     /// Where all counts of the process come together.
@@ -75,6 +86,7 @@ impl Agent {
         config: Config,
         pool: Pool,
         caller: Arc<dyn Caller>,
+        local: Local,
         registry: Registry,
         stop: CancellationToken,
     ) -> Arc<Self> {
@@ -82,6 +94,7 @@ impl Agent {
             config,
             pool,
             caller,
+            local,
             metrics: Metrics::resolve(),
             registry,
             ids: AtomicU64::new(1),
@@ -121,7 +134,8 @@ impl Agent {
         TraceId(self.new_id(self.config.seed.rotate_left(32) ^ u64::MAX))
     }
 
-    /// Leaves Raft and the pools so that nobody holds this node for failed, then stops.
+    /// Leaves Raft and the pools so that nobody holds this node for failed, then stops when the
+    /// time to drain is over.
     ///
     /// Fails with a sentence when the servers could not be told; the agent stops all the same.
     pub async fn leave(&self) -> Result<(), String> {
@@ -134,6 +148,7 @@ impl Agent {
             told
         })
         .await;
+        tokio::time::sleep(self.config.drain_time).await;
         self.stop.cancel();
         told.unwrap_or_else(|_| Err("leaving took too long".to_owned()))
     }

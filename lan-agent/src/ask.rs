@@ -12,6 +12,8 @@ pub mod error;
 pub mod question;
 pub mod wire;
 
+mod span;
+
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -21,7 +23,7 @@ use topology::Datacenter;
 use uuid::Uuid;
 
 pub use error::AskError;
-pub use question::{KvVerb, Question, TxnOp};
+pub use question::{CatalogOp, CatalogRecord, CatalogVerb, KvOp, KvVerb, Question, TxnOp};
 
 /// How fresh a read has to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]

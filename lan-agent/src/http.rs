@@ -1,31 +1,45 @@
 //! The HTTP interface, as Consul's users know it: paths, parameters, JSON, headers, plain-text errors.
 //!
 //! ```text
-//! connection -> serve (bounds, timeouts) -> routes (path, method) -> handler -> reply (headers, gzip)
+//! listen (TCP, TLS, socket files)
+//!   `-> serve (bounds, timeouts) -> routes (path, method) -> rules -> handler -> reply (headers, gzip)
 //! ```
 //!
 //! A handler gets a [`context::Context`], asks through the [`Agent`], and returns a
 //! [`reply::Reply`] or an [`error::Failure`]; nothing else turns errors into status codes. A
 //! client that goes away drops its handler and thereby its ask.
 
+pub mod listen;
+pub mod network;
+pub mod rules;
+
+mod catalog;
+mod checks;
 mod context;
 mod error;
+mod health;
 mod host;
 mod json;
 mod kv;
 mod local;
+mod lookup;
 mod reply;
 mod routes;
 mod serve;
+mod services;
 mod stall;
 mod status;
 mod txn;
 mod wait;
 
-use std::{future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::http::{HeaderName, HeaderValue};
 
+use self::{
+    listen::{BindError, Listen, Place},
+    rules::{Bounds, Rules},
+};
 use crate::agent::Agent;
 
 /// Consul's `limits.http_max_conns_per_client`.
@@ -37,10 +51,14 @@ pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
 /// How the interface listens.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Where to listen; port 0 takes a free one.
-    pub addrs: Vec<SocketAddr>,
-    /// Most connections from one client address.
+    /// Where to listen.
+    pub listen: Vec<Listen>,
+    /// Most connections from one client address, and to one socket file.
     pub connections_per_client_max: usize,
+    /// Who may do what.
+    pub rules: Rules,
+    /// How large and how long requests may be.
+    pub bounds: Bounds,
     /// Headers that every response carries (`http_config.response_headers`).
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// How long requests may go on after the agent was told to stop.
@@ -51,33 +69,24 @@ impl Config {
     /// Listens at these addresses with the bounds that Consul has.
     pub fn new(addrs: Vec<SocketAddr>) -> Self {
         Self {
-            addrs,
+            listen: addrs.into_iter().map(Listen::Http).collect(),
             connections_per_client_max: CONNECTIONS_PER_CLIENT_MAX,
+            rules: Rules::default(),
+            bounds: Bounds::default(),
             headers: Vec::new(),
             shutdown_grace: SHUTDOWN_GRACE,
         }
     }
 }
 
-/// An address could not be listened at.
-#[derive(Debug, thiserror::Error)]
-#[error("HTTP can't listen at {addr}")]
-pub struct BindError {
-    /// The address.
-    pub addr: SocketAddr,
-    /// Why.
-    #[source]
-    pub source: io::Error,
-}
-
-/// Listens at the configured addresses. Returns where it does, and what serves until the agent
+/// Listens at the configured places. Returns where it does, and what serves until the agent
 /// stops and its requests have ended or [`Config::shutdown_grace`] has passed.
 ///
 /// Must be called within a tokio runtime.
 pub fn bind(
     config: Config,
     agent: Arc<Agent>,
-) -> Result<(Vec<SocketAddr>, impl Future<Output = ()> + Send + use<>), BindError> {
+) -> Result<(Vec<Place>, impl Future<Output = ()> + Send + use<>), BindError> {
     serve::bind(config, agent)
 }
 

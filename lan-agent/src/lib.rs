@@ -3,11 +3,18 @@
 //!
 //! [`ask`] defines what may be asked of a server, [`caller`] by which way; [`servers`] chooses
 //! among the servers; [`pool`] knows the other nodes; [`agent`] puts them together for [`http`].
+//! [`checks`] finds out how the services beside it are.
 
 pub mod agent;
 pub mod ask;
 pub mod caller;
+pub mod catalog;
+pub mod checks;
+pub mod definition;
+pub mod duration;
+pub mod files;
 pub mod http;
+pub mod local;
 pub mod metrics;
 pub mod pool;
 pub mod remote;

@@ -59,6 +59,8 @@ pub struct Config {
     pub retry_interval: Duration,
     /// The file that keeps the addresses of members over a restart; `None` keeps nothing.
     pub roster: Option<PathBuf>,
+    /// Whether the roster is kept when the node leaves, so that it joins again after a start.
+    pub rejoin: bool,
     /// Feeds random choices and nonces; different at each start.
     pub seed: u64,
     /// Larger at every start: milliseconds since 1970 will do.
@@ -158,6 +160,7 @@ impl Pool {
             join: config.join,
             retry_interval: config.retry_interval,
             roster_path: config.roster,
+            rejoin: config.rejoin,
             puller,
             publisher,
         });

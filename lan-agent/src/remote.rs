@@ -1,8 +1,8 @@
 //! The way of a client agent to the servers of its datacenter: asks over QUIC links.
 //!
 //! An ask goes to the server that [`Servers`] puts first. When that one can't be reached, loses
-//! the connection or has no leader, the next one is asked within the same deadline: reads may be
-//! repeated, and a write carries its request id, so that it is applied once however often it is
+//! the connection or has no leader, the next one is asked within the same deadline; when it falls
+//! silent, the next one is asked, too, and the first answer counts. Reads may be repeated, and a write carries its request id, so that it is applied once however often it is
 //! sent. When no server is left the ask fails at once, with the reason for each of them.
 
 use std::{
@@ -19,8 +19,10 @@ use certs::{
     identity::Identity,
     link::{Answering, Endpoint, Kind, Path, PathState, Refusal, Request, Service, Target},
 };
+use futures::{StreamExt, stream::FuturesUnordered};
 use tokio::time::Instant;
 use topology::{Datacenter, Profile};
+use tracing::{Instrument, debug, warn};
 
 use crate::{
     ask::{Answer, Ask, AskError, wire},
@@ -40,6 +42,10 @@ const ATTEMPTS_MAX: usize = 5;
 
 /// How long fetching a full state may take: 5,000 members are 2 MiB.
 const PULL_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a server may leave an ask without any packet, be it an acknowledgement, before the next
+/// one is asked, too: several round trips of any LAN.
+const SILENT_AFTER: Duration = Duration::from_millis(500);
 
 /// The code of a refusal by an agent that is no server.
 const NO_SERVER: u16 = Refusal::SERVICE_MIN;
@@ -74,7 +80,8 @@ impl RemoteCaller {
 impl Caller for RemoteCaller {
     fn ask(&self, ask: Ask) -> Promise<Result<Answer, AskError>> {
         let shared = self.0.clone();
-        Box::pin(async move { shared.ask(&ask).await })
+        let span = ask.trace.span();
+        Box::pin(async move { shared.ask(&ask).await }.instrument(span))
     }
 
     fn server(&self) -> Option<&dyn ServerSide> {
@@ -116,37 +123,119 @@ impl Effect {
     }
 }
 
+/// What came of asking which server, and when it was asked.
+struct Ended {
+    server: Server,
+    began: Instant,
+    attempt: Attempt,
+}
+
+/// The attempts at one ask.
+struct Round {
+    /// Whether the ask changes nothing.
+    reads: bool,
+    tried: Vec<SocketAddr>,
+    /// Whether there is nobody else to ask.
+    exhausted: bool,
+    /// What attempts that failed may have done.
+    effect: Effect,
+    refusal: Option<AskError>,
+}
+
+impl Round {
+    fn new(ask: &Ask) -> Self {
+        Self {
+            reads: ask.question.reads(),
+            tried: Vec::new(),
+            exhausted: false,
+            effect: Effect::None,
+            refusal: None,
+        }
+    }
+
+    fn may_go_on(&self) -> bool {
+        !self.exhausted && self.tried.len() < ATTEMPTS_MAX
+    }
+
+    fn see(&mut self, effect: Effect) {
+        if !self.reads {
+            self.effect = self.effect.or(effect);
+        }
+    }
+
+    /// Ends with an outcome, while other attempts that nobody waits for any more go on.
+    fn conclude(
+        mut self,
+        outcome: Result<Answer, AskError>,
+        others: usize,
+    ) -> Result<Answer, AskError> {
+        if others > 0 {
+            self.see(Effect::Possible);
+        }
+        self.effect.on(outcome)
+    }
+}
+
 impl Shared {
+    /// Asks one server, and the next one when it failed or fell silent meanwhile.
     async fn ask(&self, ask: &Ask) -> Result<Answer, AskError> {
-        let mut tried = Vec::new();
-        let mut refusal = None;
-        let mut effect = Effect::None;
-        while tried.len() < ATTEMPTS_MAX {
-            let began = Instant::now();
-            let Some(server) = self.servers().next(&tried, began) else { break };
-            tried.push(server.link);
-            match self.attempt(&server, ask).await {
-                Attempt::Final(outcome) => return effect.on(outcome),
-                Attempt::Elsewhere(error) => refusal = Some(error),
-                Attempt::Dropped(why, possible) => {
-                    tracing::warn!(server = %server.name, error = %why, "server dropped");
-                    if !ask.question.reads() {
-                        effect = effect.or(possible);
-                    }
+        let mut round = Round::new(ask);
+        let mut under_way = FuturesUnordered::new();
+        let mut next = self.next(&mut round);
+        loop {
+            let silence = self.silence_of(next.as_ref());
+            under_way.extend(next.clone().map(|server| self.attempt(server, ask)));
+            let ended = tokio::select! {
+                biased;
+                ended = under_way.next() => ended,
+                () = silence, if round.may_go_on() => {
+                    // It may be dead, which takes a while to be certain. Who asks does not wait.
+                    next = self.next(&mut round);
+                    continue;
+                }
+            };
+            match ended {
+                Some(Ended { attempt: Attempt::Final(outcome), .. }) => {
+                    return round.conclude(outcome, under_way.len());
+                }
+                Some(Ended { attempt: Attempt::Elsewhere(error), .. }) => {
+                    round.refusal = Some(error);
+                }
+                Some(Ended { server, began, attempt: Attempt::Dropped(why, effect) }) => {
+                    let trace = ask.trace;
+                    warn!(%trace, server = %server.name, error = %why, "server dropped");
+                    round.see(effect);
                     let now = Instant::now();
                     let changes = self.servers().see_failure(server.link, began, now, why);
                     self.carry_out(changes).await;
                 }
+                None => {
+                    let cut_off = || AskError::CutOff(self.servers().why_none());
+                    let refusal = round.refusal.take().unwrap_or_else(cut_off);
+                    return round.conclude(Err(refusal), 0);
+                }
             }
+            next = self.next(&mut round);
         }
-        let cut_off = || AskError::CutOff(self.servers().why_none());
-        effect.on(Err(refusal.unwrap_or_else(cut_off)))
     }
 
-    async fn attempt(&self, server: &Server, ask: &Ask) -> Attempt {
-        let body = wire::encode_ask(ask, Instant::now());
+    /// Returns the next server to ask, and notes that it is asked.
+    fn next(&self, round: &mut Round) -> Option<Server> {
+        let left = round.may_go_on();
+        let server = left.then(|| self.servers().next(&round.tried, Instant::now())).flatten();
+        match &server {
+            Some(server) => round.tried.push(server.link),
+            None => round.exhausted = true,
+        }
+        server
+    }
+
+    async fn attempt(&self, server: Server, ask: &Ask) -> Ended {
+        debug!(server = %server.name, addr = %server.link, "asking a server");
+        let began = Instant::now();
+        let body = wire::encode_ask(ask, began);
         let request = Request { kind: ASK, deadline: ask.deadline, body };
-        match self.endpoint.call(&target(&self.dc, server), request).await {
+        let attempt = match self.endpoint.call(&target(&self.dc, &server), request).await {
             Ok(reply) => match wire::decode_reply(reply.body) {
                 Err(error @ (AskError::NoLeader | AskError::CutOff(_))) => {
                     Attempt::Elsewhere(error)
@@ -154,6 +243,18 @@ impl Shared {
                 outcome => Attempt::Final(outcome),
             },
             Err(error) => judge(&error),
+        };
+        Ended { server, began, attempt }
+    }
+
+    /// Ends when a server has been silent for [`SILENT_AFTER`] from now on.
+    async fn silence_of(&self, server: Option<&Server>) {
+        let packets = || server.and_then(|it| self.endpoint.packets(&target(&self.dc, it)));
+        let before = packets();
+        tokio::time::sleep(SILENT_AFTER).await;
+        if packets() != before {
+            // It lives. Should it die now, the connection will say so.
+            std::future::pending::<()>().await;
         }
     }
 
@@ -202,7 +303,7 @@ impl Shared {
         }
         for server in &changes.lost {
             if self.pool.path_down(server.addr).await.is_err() {
-                tracing::debug!(server = %server.name, "the pool is gone");
+                debug!(server = %server.name, "the pool is gone");
             }
         }
     }

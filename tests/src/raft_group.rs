@@ -228,6 +228,8 @@ impl Group {
             multiplier: 1,
             snapshot_entries: SNAPSHOT_ENTRIES,
             seed,
+            // The servers' clocks differ by hours.
+            boot_ms: 1_800_000_000_000 + member.id * 3_600_000,
         };
         let raft = Raft::start(config, Arc::new(member.disk.clone()), wire).await;
         let raft = raft.expect("Raft starts from any disk that was synced when it said so");

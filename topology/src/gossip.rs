@@ -127,6 +127,13 @@ pub enum Event {
     JoinedPool,
     /// An address of [`Input::Join`] answered.
     Answered(SocketAddr),
+    /// A full state held records that this version can't read: they were left out.
+    Unreadable {
+        /// How many.
+        records: usize,
+        /// What was wrong with the first.
+        why: String,
+    },
     /// Somebody was not let in. Told once for each address.
     Refused {
         /// Who.

@@ -13,6 +13,7 @@ use certs::{
 };
 use tokio::sync::{mpsc, oneshot};
 use topology::{Datacenter, Profile};
+use tracing::debug;
 
 use crate::{
     envelope::Envelope,
@@ -68,7 +69,13 @@ impl Door {
     fn envelope(&self, peer: Arc<Identity>, request: &Request) -> Answering {
         let checked = Envelope::decode(&request.body, request.deadline)
             .map_err(|error| Refusal::new(REFUSED_ENVELOPE, error))
-            .and_then(|envelope| admit(&self.dc, &peer, envelope));
+            .and_then(|envelope| {
+                let trace = envelope.trace;
+                admit(&self.dc, &peer, envelope).inspect_err(|refusal| {
+                    let (trace, reason) = (trace.as_simple(), &refusal.message);
+                    debug!(%trace, %peer, reason, "envelope refused");
+                })
+            });
         match checked {
             Ok(envelope) => {
                 self.metrics.answered.increment(1);

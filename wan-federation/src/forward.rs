@@ -17,6 +17,7 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use tokio::{sync::watch, time::Instant};
 use topology::Datacenter;
+use tracing::debug;
 
 use crate::{
     breaker::Outcome,
@@ -143,9 +144,11 @@ impl Forwarder {
                 left.retain(|server| server.reach() == Reach::Live);
             }
             let Some(server) = next(&mut left, envelope) else { break };
+            debug!(server = %server.name, dc = %server.dc, attempt, "handing over");
             match self.attempt(server, &body, envelope.deadline).await {
                 Ok(answer) => return Ok(answer),
                 Err(CarryError::Refused { code, message, elsewhere }) => {
+                    debug!(server = %server.name, code, message, "refused");
                     let server = format!("{}.{}", server.name, server.dc);
                     let error = ForwardError::Refused { server, code, message };
                     if !elsewhere || trail.effect == Effect::Unknown {
@@ -234,6 +237,7 @@ impl Trail {
     fn note(&mut self, server: &Server, why: &str) {
         let path =
             if server.reason.is_empty() { String::new() } else { format!(" ({})", server.reason) };
+        debug!(server = %server.name, why, "no answer");
         self.tried.push(format!("{}: {why}{path}", server.name));
     }
 

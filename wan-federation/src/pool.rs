@@ -300,7 +300,10 @@ fn changes_members(event: &Event) -> bool {
         | Event::Failed(_)
         | Event::Left(_)
         | Event::Reaped(_) => true,
-        Event::JoinedPool | Event::Answered(_) | Event::Refused { .. } => false,
+        Event::JoinedPool
+        | Event::Answered(_)
+        | Event::Unreadable { .. }
+        | Event::Refused { .. } => false,
     }
 }
 
@@ -319,9 +322,15 @@ fn tell(event: &Event) {
         Event::Reaped(member) => info!(member = name(member), "member of the WAN pool forgotten"),
         Event::JoinedPool => info!("in the WAN pool"),
         Event::Answered(addr) => info!(%addr, "address to join by answered"),
+        Event::Unreadable { records, why } => {
+            debug!(records, why, "WAN pool: records of another version passed over");
+        }
         Event::Refused { profile, reason } => {
             let member = profile.name.in_wan(&profile.dc);
             warn!(member, addr = %profile.addr, %reason, "not let into the WAN pool");
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

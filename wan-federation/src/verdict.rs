@@ -17,6 +17,8 @@
 //! decides alone only when it hears no other observer, which means that it is the last server of
 //! its datacenter or cut off from everything; then nothing can be reached anyway.
 //!
+//! The evidence says what is seen now, as long as a verdict is held: it changes without the verdict.
+//!
 //! [`Judge::judge`] is a function of values and of what was held before. It fails towards
 //! calling a lost datacenter reachable: then requests end by their own bounds.
 
@@ -33,6 +35,10 @@ pub const DOWN_MIN: Duration = Duration::from_millis(400);
 /// How long nobody may know a leader before it is held against the datacenter: an election takes
 /// less.
 pub const LEADERLESS_MIN: Duration = Duration::from_secs(2);
+
+/// How long some servers must be down before that is held against the datacenter: when it is lost,
+/// all of them are within that time.
+pub const PARTIAL_MIN: Duration = Duration::from_secs(1);
 
 /// How long a server must stay up before its datacenter is no longer lost, or no longer degraded.
 pub const RETURN_MIN: Duration = Duration::from_secs(1);
@@ -101,7 +107,7 @@ pub struct Verdict {
     pub health: Health,
     /// When that was decided, on the clock that [`Judge::judge`] is called with.
     pub since: Duration,
-    /// What was seen by whom, in a sentence.
+    /// What is seen by whom, in a sentence.
     pub evidence: String,
 }
 
@@ -153,6 +159,8 @@ pub struct Judge {
     verdict: Verdict,
     /// Since when no server that is up knows a leader.
     leaderless: Option<Duration>,
+    /// Since when some of its servers have been down.
+    partial: Option<Duration>,
     /// Since when nothing has spoken against calling the datacenter healthy.
     well: Option<Duration>,
 }
@@ -165,7 +173,7 @@ impl Judge {
             since: now,
             evidence: "no path yet".to_owned(),
         };
-        Self { verdict, leaderless: None, well: None }
+        Self { verdict, leaderless: None, partial: None, well: None }
     }
 
     /// Returns what is held now.
@@ -173,7 +181,7 @@ impl Judge {
         &self.verdict
     }
 
-    /// Takes in what is known now; returns what was held before when that changed.
+    /// Takes in what is known now; returns what was held before when the health changed.
     pub fn judge(&mut self, now: Duration, view: &View) -> Option<Verdict> {
         let tally = Tally::of(view);
         let leaderless_for = self.follow_leader(now, &tally);
@@ -183,15 +191,21 @@ impl Judge {
             _ if self.verdict.health == Health::Lost && !tally.returned() => Health::Lost,
             _ if leaderless_for > LEADERLESS_MIN => Health::Degraded(Degradation::Leaderless),
             Health::Healthy => self.recovered(now),
+            Health::Degraded(Degradation::Partial) => self.worsened(now),
             Health::Degraded(degradation) => Health::Degraded(degradation),
         };
+        if tally.health() != Health::Degraded(Degradation::Partial) {
+            self.partial = None;
+        }
         if tally.health() != Health::Healthy || tally.leader_known == Some(false) {
             self.well = None;
         }
+        let evidence = tally.evidence(health);
         if health == self.verdict.health {
+            self.verdict.evidence = evidence;
             return None;
         }
-        let verdict = Verdict { health, since: now, evidence: tally.evidence(health) };
+        let verdict = Verdict { health, since: now, evidence };
         Some(std::mem::replace(&mut self.verdict, verdict))
     }
 
@@ -203,6 +217,19 @@ impl Judge {
                 self.leaderless = None;
                 Duration::ZERO
             }
+        }
+    }
+
+    /// Decides on a datacenter some of whose servers are down: the others may follow, and it is lost.
+    fn worsened(&mut self, now: Duration) -> Health {
+        let down_for = now.saturating_sub(*self.partial.get_or_insert(now));
+        match self.verdict.health {
+            Health::Healthy | Health::Degraded(Degradation::Unseen | Degradation::Leaderless)
+                if down_for < PARTIAL_MIN =>
+            {
+                self.verdict.health
+            }
+            _ => Health::Degraded(Degradation::Partial),
         }
     }
 
@@ -298,8 +325,14 @@ impl<'a> Tally<'a> {
             Health::Left => format!("all {} servers left", self.left),
             Health::Degraded(Degradation::Unseen) => "no path yet".to_owned(),
             Health::Healthy => format!("{} of {total} servers up", self.up()),
+            Health::Degraded(Degradation::Leaderless) if self.leader_known == Some(true) => {
+                format!("{} of {total} servers up, a leader is known again", self.up())
+            }
             Health::Degraded(Degradation::Leaderless) => {
                 format!("{} of {total} servers up, none knows a leader", self.up())
+            }
+            Health::Lost | Health::Degraded(Degradation::Partial) if self.up() == total => {
+                format!("{total} of {total} servers up again, not for long")
             }
             Health::Lost | Health::Degraded(Degradation::Partial) => {
                 let down: Vec<String> = self

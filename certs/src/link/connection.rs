@@ -5,9 +5,10 @@
 
 use std::{
     net::SocketAddr,
+    ops::Range,
     sync::{
         Arc, Mutex, OnceLock, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -26,8 +27,12 @@ use crate::{
         endpoint::Shared,
         frame::{Beat, Datagram},
         heartbeat::{self, Side, Vitals},
-        serve, transport,
+        serve,
+        standing::{Finding, Standing},
+        transport,
     },
+    metrics::Reason,
+    store::Edition,
 };
 
 /// Longest reason of a peer that is kept and logged.
@@ -51,6 +56,8 @@ pub(super) enum Close {
     Refused = 4,
     /// The one who dialled no longer wants it.
     Unwanted = 5,
+    /// The peer's certificate no longer holds.
+    Distrusted = 6,
 }
 
 /// Whose certificate was refused.
@@ -75,6 +82,10 @@ pub(super) struct Connection {
     pub(super) vitals: Mutex<Vitals>,
     /// Bodies longer than a small one that may be held.
     pub(super) large: Arc<Semaphore>,
+    /// Which keys this node had when the handshake began.
+    edition: Edition,
+    /// The peer says that it showed a certificate which it has replaced.
+    pub(super) outdated: AtomicBool,
     /// Calls under way in both directions.
     busy: AtomicUsize,
     /// Why this side ended it.
@@ -97,6 +108,7 @@ impl Connection {
         addr: SocketAddr,
         peer: Identity,
         side: Side,
+        edition: Edition,
     ) -> Arc<Self> {
         let interval = match side {
             Side::ByUs => heartbeat::interval(shared.config.profile, shared.config.me.role),
@@ -110,6 +122,8 @@ impl Connection {
             instance: SetOnce::new(),
             vitals: Mutex::new(Vitals::new(Instant::now(), interval)),
             large: Arc::new(Semaphore::new(shared.config.limits.large_bodies)),
+            edition,
+            outdated: AtomicBool::new(false),
             busy: AtomicUsize::new(0),
             ended: OnceLock::new(),
         })
@@ -188,8 +202,11 @@ async fn take_datagrams(shared: &Arc<Shared>, connection: &Arc<Connection>) {
                 hear(shared, connection, &beat);
             }
             (Some(Datagram::Pong(beat)), Side::ByUs) => hear(shared, connection, &beat),
+            (Some(Datagram::Renew), Side::ByUs) => {
+                connection.outdated.store(true, Ordering::Relaxed);
+            }
             // The wrong side's heartbeat, or one of a later version.
-            (Some(Datagram::Ping(_) | Datagram::Pong(_)) | None, _) => {}
+            (Some(Datagram::Ping(_) | Datagram::Pong(_) | Datagram::Renew) | None, _) => {}
         }
     }
 }
@@ -209,6 +226,8 @@ async fn keep_heartbeats(shared: &Arc<Shared>, connection: &Arc<Connection>) {
         Side::ByUs => heartbeat::interval(shared.config.profile, shared.config.me.role),
         Side::ByPeer => LOOK_INTERVAL,
     };
+    let keys = &shared.config.keys;
+    let mut standing = Standing::new(keys, connection.edition, &connection.quic);
     let mut ticks = tokio::time::interval(interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -222,6 +241,16 @@ async fn keep_heartbeats(shared: &Arc<Shared>, connection: &Arc<Connection>) {
         if let Err(dead) = alive {
             connection.end(Close::Silent, &dead.to_string());
             return;
+        }
+        match (standing.look(keys, connection), connection.side) {
+            (Finding::Holds, _) => {}
+            (Finding::Renew, Side::ByUs) => shared.renew(connection),
+            (Finding::Renew, Side::ByPeer) => connection.send(&Datagram::Renew),
+            (Finding::Refused(reason), _) => {
+                shared.complain(connection.addr, "closed the connection to a peer", &reason);
+                connection.end(Close::Distrusted, &reason);
+                return;
+            }
         }
         if connection.side == Side::ByUs {
             let seq = connection.with_vitals(Vitals::next_ping);
@@ -273,9 +302,29 @@ pub(super) fn refused(error: &ConnectionError) -> Option<Refused> {
     }
 }
 
-/// Tells whether an error code is a TLS alert (RFC 9001, section 4.8).
+/// Tells why a handshake was refused, unless the verifier of certificates has counted it already.
+pub(super) fn uncounted(error: &ConnectionError) -> Option<Reason> {
+    // The alerts that follow on a verifier's errors: handshake failure, those about certificates,
+    // and decrypt error, which is about a signature.
+    const JUDGED: [u64; 9] = [40, 42, 43, 44, 45, 46, 48, 49, 51];
+    const CERTIFICATE_REQUIRED: u64 = 116;
+    match (refused(error)?, error) {
+        (Refused::There, _) => Some(Reason::ByPeer),
+        (Refused::Here, ConnectionError::TransportError(error)) => {
+            match u64::from(error.code) - CRYPTO.start {
+                CERTIFICATE_REQUIRED => Some(Reason::NoCertificate),
+                alert => (!JUDGED.contains(&alert)).then_some(Reason::Protocol),
+            }
+        }
+        (Refused::Here, _) => None,
+    }
+}
+
+/// The error codes that are TLS alerts (RFC 9001, section 4.8).
+const CRYPTO: Range<u64> = 0x100..0x200;
+
 fn is_crypto(code: u64) -> bool {
-    (0x100..0x200).contains(&code)
+    CRYPTO.contains(&code)
 }
 
 /// Makes a peer's words fit for a log: bounded, without control characters.

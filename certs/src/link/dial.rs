@@ -1,17 +1,18 @@
 //! Reaches a peer: at most one attempt for an address at a time, which all who need it share.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use tokio::{
     sync::watch,
     time::{Instant, timeout, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, debug};
 
 use crate::{
     error::{CallError, DialError},
     link::{
-        Target,
+        Expect, Target,
         connection::{self, Close, Connection, Refused},
         endpoint::Shared,
         heartbeat::Side,
@@ -23,6 +24,10 @@ use crate::{
 /// Most attempts that one call waits for: its own, after another's with other expectations and
 /// one whose connection was lost at once.
 const ATTEMPTS_MAX: usize = 3;
+
+/// Over how long the renewals of connections are spread: thousands of clients of a server whose
+/// certificate was replaced.
+const RENEWAL_SPREAD: Duration = Duration::from_secs(30);
 
 /// What there is instead of a connection, or the connection.
 pub(super) enum Way {
@@ -80,14 +85,16 @@ impl Shared {
             Next::Wait(dialing) => Ok(Way::Dialing(dialing)),
             Next::Begin => {
                 let (shared, target) = (Arc::clone(self), to.clone());
-                self.spawn(async move {
+                let attempt = async move {
                     let result = shared.establish(&target).await;
                     let failure = result.as_ref().err().map(|error| error.to_string().into());
                     shared.table().dialled(Instant::now(), target.addr, failure);
                     shared.changed();
                     // Nobody waits any more: the outcome is in the table.
                     let _ = report.send(Some(result));
-                });
+                };
+                // What is logged of the attempt belongs to the request that wants it.
+                self.spawn(attempt.in_current_span());
                 self.changed();
                 Ok(Way::Dialing(Dialing { expect: to.expect.clone(), outcome }))
             }
@@ -115,6 +122,7 @@ impl Shared {
     ) -> Result<(), DialError> {
         let addr = to.addr;
         let failed = |reason: String| DialError::Failed { addr, reason: reason.into() };
+        let edition = self.config.keys.current().edition;
         let client = transport::client(&self.config.keys, self.config.profile, &to.expect)
             .map_err(|error| failed(error.to_string()))?;
         let quic = self
@@ -124,7 +132,7 @@ impl Shared {
             .await
             .map_err(|error| self.dial_error(to, &error))?;
         let peer = self.peer_of(&quic).map_err(failed)?;
-        let connection = Connection::new(self, quic, addr, peer, Side::ByUs);
+        let connection = Connection::new(self, quic, addr, peer, Side::ByUs, edition);
         *made = Some(Arc::clone(&connection));
         tokio::spawn(connection::drive(Arc::clone(self), Arc::clone(&connection)));
         // In TLS 1.3 the peer judges our certificate after this side is done.
@@ -141,6 +149,7 @@ impl Shared {
     fn dial_error(&self, to: &Target, error: &quinn::ConnectionError) -> DialError {
         let addr = to.addr;
         let reason: Arc<str> = connection::describe(error).into();
+        self.count_refusal(connection::uncounted(error));
         match connection::refused(error) {
             Some(Refused::Here) => {
                 self.complain(addr, "refused the certificate of a peer that was dialled", &reason);
@@ -154,9 +163,29 @@ impl Shared {
         }
     }
 
+    /// Makes a new connection beside one that this side dialled, so that both show the
+    /// certificates that they have now; it takes the place of the old one, which is drained. If
+    /// that fails, the old one stays as long as its certificates hold.
+    pub(super) fn renew(self: &Arc<Self>, old: &Arc<Connection>) {
+        let (shared, old) = (Arc::clone(self), Arc::clone(old));
+        self.spawn(async move {
+            let wait = shared.table().jitter(RENEWAL_SPREAD);
+            tokio::time::sleep(wait).await;
+            let in_use =
+                shared.live.load().get(&old.addr).is_some_and(|live| Arc::ptr_eq(live, &old));
+            if !in_use {
+                return;
+            }
+            let to = Target { addr: old.addr, expect: Expect::same(&old.peer) };
+            if let Err(error) = shared.establish(&to).await {
+                debug!(peer = %old.peer, addr = %old.addr, %error, "connection not renewed");
+            }
+        });
+    }
+
     /// Keeps a connection to a peer until cancelled.
     pub(super) async fn keep(self: Arc<Self>, to: Target, token: CancellationToken) {
-        let pause = std::time::Duration::from_millis(100);
+        let pause = Duration::from_millis(100);
         let kept = async {
             loop {
                 let wait = match self.way(&to) {

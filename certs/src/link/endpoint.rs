@@ -21,6 +21,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{debug, warn};
 
 use crate::{
+    complaints::Complaints,
     error::{CallError, DatagramError, LinkError},
     identity::Identity,
     link::{
@@ -28,13 +29,13 @@ use crate::{
         admission::{Admission, Verdict},
         backoff::Backoff,
         call,
-        complaints::Complaints,
         connection::{self, Close, Connection, Refused},
         frame::{Datagram, TAG_LEN},
         heartbeat::Side,
         table::{Displaced, Live, Table},
         transport::{self, Timing},
     },
+    metrics::Reason,
 };
 
 /// How long a shutdown waits until the peers know.
@@ -155,6 +156,14 @@ impl Endpoint {
         })
     }
 
+    /// Returns how many packets came from a peer on the connection there is to it; `None` without
+    /// one. A living peer acknowledges a request within milliseconds, however long the answer
+    /// takes it.
+    pub fn packets(&self, to: &Target) -> Option<u64> {
+        let connection = self.0.open(to)?.ok()?;
+        Some(connection.quic.stats().udp_rx.datagrams)
+    }
+
     /// Describes the way to every peer that is connected, kept connected or was tried lately, in
     /// the order of their addresses.
     pub fn paths(&self) -> Vec<Path> {
@@ -266,6 +275,13 @@ impl Shared {
         }
     }
 
+    /// Counts a refused handshake, if there is something to count.
+    pub(super) fn count_refusal(&self, reason: Option<Reason>) {
+        if let Some(reason) = reason {
+            self.config.keys.metrics().refused(reason);
+        }
+    }
+
     /// Reads from a connection's certificate who the peer is.
     pub(super) fn peer_of(&self, quic: &quinn::Connection) -> Result<Identity, String> {
         let chain = quic.peer_identity().ok_or("the peer showed no certificate")?;
@@ -295,6 +311,7 @@ impl Shared {
                 }
                 Verdict::Refuse => {
                     let addr = SocketAddr::new(from, 0);
+                    self.count_refusal(Some(Reason::Busy));
                     self.complain(addr, "connection refused", "too many connections or handshakes");
                     incoming.refuse();
                 }
@@ -304,12 +321,14 @@ impl Shared {
 
     async fn admit(self: Arc<Self>, incoming: Incoming, handshake: Handshake) {
         let addr = canonical(incoming.remote_address());
+        let edition = self.config.keys.current().edition;
         let within = Timing::new(self.config.profile).handshake;
         let Ok(connecting) = incoming.accept() else { return };
         let quic = match timeout(within, connecting).await {
             Ok(Ok(quic)) => quic,
             Ok(Err(error)) => {
                 let reason = connection::describe(&error);
+                self.count_refusal(connection::uncounted(&error));
                 match connection::refused(&error) {
                     Some(Refused::Here) => {
                         self.complain(addr, "refused the certificate of a peer", &reason);
@@ -326,7 +345,7 @@ impl Shared {
         drop(handshake);
         match self.peer_of(&quic) {
             Ok(peer) => {
-                let connection = Connection::new(&self, quic, addr, peer, Side::ByPeer);
+                let connection = Connection::new(&self, quic, addr, peer, Side::ByPeer, edition);
                 tokio::spawn(connection::drive(self, connection));
             }
             // The verifier has read it before; it fails closed all the same.

@@ -5,6 +5,7 @@
 //! reply:     status u16 (0: done, else a refusal's code)    | body or reason ... FIN
 //! datagram:  0 ping / 1 pong | instance u64 | seq u64 | word ...
 //!            2 application   | data ...
+//!            3 renew: the certificate that the sender showed was replaced
 //! ```
 //!
 //! Numbers are big endian. Datagrams with other tags are passed over, so that later versions
@@ -30,6 +31,7 @@ pub(super) const DONE: Bytes = Bytes::from_static(&[0, 0]);
 const PING: u8 = 0;
 const PONG: u8 = 1;
 const APPLICATION: u8 = 2;
+const RENEW: u8 = 3;
 
 /// Bytes that go before an application's datagram.
 pub(super) const TAG_LEN: usize = 1;
@@ -57,6 +59,7 @@ pub(super) enum Datagram {
     Ping(Beat),
     Pong(Beat),
     Application(Bytes),
+    Renew,
 }
 
 /// A header that can't be understood.
@@ -101,6 +104,7 @@ impl Datagram {
                 buffer.put_slice(data);
                 buffer.freeze()
             }
+            Datagram::Renew => Bytes::from_static(&[RENEW]),
         }
     }
 
@@ -110,6 +114,7 @@ impl Datagram {
             PING => Beat::decode(data).map(Datagram::Ping),
             PONG => Beat::decode(data).map(Datagram::Pong),
             APPLICATION => Some(Datagram::Application(data)),
+            RENEW if data.is_empty() => Some(Datagram::Renew),
             _ => None,
         }
     }
@@ -157,6 +162,12 @@ mod tests {
         let bytes = ping.encode();
         assert_eq!(bytes.as_ref(), [0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 2, b'w']);
         assert_eq!(Datagram::decode(bytes), Some(ping));
+    }
+
+    #[test]
+    fn a_request_to_renew_has_these_bytes() {
+        assert_eq!(Datagram::Renew.encode().as_ref(), [3]);
+        assert_eq!(Datagram::decode(Bytes::from_static(&[3])), Some(Datagram::Renew));
     }
 
     #[test]

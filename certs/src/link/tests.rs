@@ -7,3 +7,4 @@ mod nodes;
 mod paths;
 mod refusals;
 mod rotation;
+mod standing;

@@ -24,23 +24,28 @@ pub struct Files {
 
 impl Files {
     /// Reads all of them.
-    pub(super) fn read(&self) -> Result<Bundle, KeyError> {
-        let mut authorities = Vec::new();
-        for path in &self.authorities {
-            if path.is_dir() {
-                for file in listed(path)? {
-                    authorities.push(pem::read(&file)?);
-                }
-            } else {
-                authorities.push(pem::read(path)?);
-            }
-        }
+    pub(crate) fn read(&self) -> Result<Bundle, KeyError> {
         Ok(Bundle {
+            authorities: authorities(&self.authorities)?,
             certificates: pem::read(&self.certificate)?,
             key: pem::read(&self.key)?,
-            authorities,
         })
     }
+}
+
+/// Reads the texts of authorities: files, and directories of such files.
+pub(crate) fn authorities(paths: &[PathBuf]) -> Result<Vec<String>, KeyError> {
+    let mut texts = Vec::new();
+    for path in paths {
+        if path.is_dir() {
+            for file in listed(path)? {
+                texts.push(pem::read(&file)?);
+            }
+        } else {
+            texts.push(pem::read(path)?);
+        }
+    }
+    Ok(texts)
 }
 
 /// Lists a directory's certificate files in the order of their names.

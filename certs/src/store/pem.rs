@@ -10,6 +10,7 @@ use std::{
     path::Path,
 };
 
+use base64::{Engine, engine::general_purpose::STANDARD};
 use rcgen::KeyPair;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 
@@ -64,6 +65,21 @@ pub(crate) fn certificates(
 pub(crate) fn private_key(text: &str, what: &str) -> Result<PrivateKeyDer<'static>, KeyError> {
     PrivateKeyDer::from_pem_slice(text.as_bytes())
         .map_err(|_| KeyError::Pem { what: what.to_owned(), expected: "private key" })
+}
+
+/// Writes a block with its label.
+pub(crate) fn block(label: &str, der: &[u8]) -> String {
+    const LINE_LEN: usize = 64;
+    let base64 = STANDARD.encode(der);
+    let mut text = format!("-----BEGIN {label}-----\n");
+    let mut rest = base64.as_str();
+    while !rest.is_empty() {
+        let (line, more) = rest.split_at(rest.len().min(LINE_LEN));
+        text.push_str(line);
+        text.push('\n');
+        rest = more;
+    }
+    text + &format!("-----END {label}-----\n")
 }
 
 /// Reads a private key to sign certificates with.

@@ -1,12 +1,18 @@
 //! The rules of waiting, on a paused clock.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use lan_agent::ask::{Answer, Blocking, Outcome, Question};
+use lan_agent::{
+    ask::{Answer, Blocking, Outcome, Question},
+    catalog::{Form, Lookup, Registration, Selection, Service, Subject},
+};
 use tokio::time::{Instant, advance};
 
-use super::{JITTER_PART, WAIT_DEFAULT, WAIT_MAX, answer, wait_of};
-use crate::state::{Command, Op, Touched, view::View};
+use super::{JITTER_PART, Waits, answer, stretched};
+use crate::{
+    query::Answers,
+    state::{Command, Op, State, Touched, view::View},
+};
 
 fn get(key: &str) -> Question {
     Question::KvGet { key: key.to_owned(), raw: true }
@@ -17,10 +23,11 @@ fn list(prefix: &str) -> Question {
 }
 
 fn write(view: &View, index: u64, op: Op) {
-    let mut state = (*view.load()).clone();
+    let mut state = State::clone(&view.load());
     let mut touched = Touched::default();
     state.apply(index, &Command::new(None, &op), &mut touched).unwrap();
-    view.publish(state, &touched);
+    view.publish(state);
+    view.watches().wake(&touched);
 }
 
 fn set(view: &View, index: u64, key: &str) {
@@ -31,7 +38,8 @@ fn set(view: &View, index: u64, key: &str) {
 fn wait(view: &View, question: Question, index: u64) -> tokio::task::JoinHandle<Answer> {
     let view = view.clone();
     let blocking = Some(Blocking { index, wait: Duration::from_secs(10) });
-    tokio::spawn(async move { answer(&view, &question, blocking, 1).await.unwrap() })
+    let answers = Answers::new("dc1".parse().unwrap());
+    tokio::spawn(async move { answer(&view, &answers, &question, blocking, 1).await.unwrap() })
 }
 
 async fn settle() {
@@ -151,12 +159,80 @@ async fn one_write_wakes_ten_thousand() {
 }
 
 #[test]
-fn waits_have_a_default_a_limit_and_a_jitter() {
-    for seed in 0..50 {
-        let default = wait_of(Duration::ZERO, seed);
-        assert!(default >= WAIT_DEFAULT && default <= WAIT_DEFAULT + WAIT_DEFAULT / JITTER_PART);
-        let most = wait_of(Duration::from_secs(10_000), seed);
-        assert!(most >= WAIT_MAX && most <= WAIT_MAX + WAIT_MAX / JITTER_PART);
+fn waits_have_a_default_and_a_limit() {
+    let [default, max] = [20, 90].map(Duration::from_secs);
+    for (asked, held) in [(0, 20), (1, 1), (90, 90), (10_000, 90)] {
+        let [asked, held] = [asked, held].map(Duration::from_secs);
+        let held = Blocking { index: 7, wait: held };
+        assert_eq!(Waits { default, max }.hold(Blocking { index: 7, wait: asked }), held);
     }
-    assert_ne!(wait_of(WAIT_MAX, 1), wait_of(WAIT_MAX, 2));
+}
+
+#[test]
+fn waits_have_a_jitter() {
+    let wait = Duration::from_secs(600);
+    for seed in 0..50 {
+        let stretched = stretched(wait, seed);
+        assert!(stretched >= wait && stretched <= wait + wait / JITTER_PART);
+    }
+    assert_ne!(stretched(wait, 1), stretched(wait, 2));
+}
+
+fn service(name: &str) -> Question {
+    let subject = Subject::Health { service: name.into(), passing: true };
+    Question::Lookup(Lookup { subject, selection: Selection::default(), form: Form::Json })
+}
+
+fn register(view: &View, index: u64, node: &str, id: &str, name: &str) {
+    let mut registration = Registration::default();
+    registration.node.name = node.into();
+    registration.node.id = id.into();
+    registration.service =
+        Some(Service { id: name.into(), name: name.into(), ..Service::default() });
+    write(view, index, Op::Register(Arc::new(registration)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_registration_wakes_those_who_wait_for_its_service_and_not_others() {
+    let view = View::default();
+    register(&view, 7, "a", "", "web");
+    let waiting = wait(&view, service("web"), 7);
+    let absent = wait(&view, service("db"), 1);
+    settle().await;
+    register(&view, 8, "a", "", "cache");
+    settle().await;
+    assert!(!waiting.is_finished() && !absent.is_finished());
+    register(&view, 9, "b", "", "web");
+    assert_eq!(waiting.await.unwrap().meta.index, 9);
+    register(&view, 10, "b", "", "db");
+    assert_eq!(absent.await.unwrap().meta.index, 10);
+    assert!(view.watches().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_waited_for_follows_the_state() {
+    let view = View::default();
+    let subject = Subject::Node("0a".into());
+    let lookup = Lookup { subject, selection: Selection::default(), form: Form::Json };
+    let waiting = wait(&view, Question::Lookup(lookup), 100);
+    settle().await;
+    let by_id = view.watches().len();
+    register(&view, 7, "0a", "", "web");
+    settle().await;
+    assert!(view.watches().len() < by_id, "by its name it is one thing to wait for");
+    register(&view, 101, "0a", "", "db");
+    assert_eq!(waiting.await.unwrap().meta.index, 101);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lookup_that_makes_no_sense_is_refused_at_once() {
+    let view = View::default();
+    let selection = Selection { filter: "?".into(), ..Selection::default() };
+    let lookup = Lookup { subject: Subject::Nodes, selection, form: Form::Json };
+    let blocking = Some(Blocking { index: 7, wait: Duration::from_secs(10) });
+    let answers = Answers::new("dc1".parse().unwrap());
+    let start = Instant::now();
+    let question = Question::Lookup(lookup);
+    assert!(answer(&view, &answers, &question, blocking, 1).await.is_err());
+    assert_eq!(start.elapsed(), Duration::ZERO);
 }

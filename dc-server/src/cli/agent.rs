@@ -10,7 +10,7 @@ use std::{
 };
 
 use anyhow::Context;
-use certs::link::sockets::Kernel;
+use certs::{https::Acceptor, link::sockets::Kernel};
 use lan_agent::{pool, telemetry::Registry};
 use time::OffsetDateTime;
 use tokio::{
@@ -25,6 +25,7 @@ use crate::{
     config::{self, Host, agent::Endpoint, flags::Request},
     logging,
     node::{self, Node, World},
+    release,
 };
 
 /// Set by a program that starts agents and keeps the other end of their standard input: they end when
@@ -100,13 +101,14 @@ async fn drive(config: &config::Agent, node: Node, level: &logging::Level) -> an
     let mut terminate = signal(SignalKind::terminate())?;
     let mut hangup = signal(SignalKind::hangup())?;
     let (agent, keys) = (node.agent().clone(), node.keys().clone());
+    let acceptor = node.acceptor().cloned();
     let mut running = tokio::spawn(node.run());
     let mut orphaned = std::pin::pin!(orphaned());
     let end = loop {
         tokio::select! {
             biased;
             ended = &mut running => {
-                ended.context("the agent failed")?;
+                ended.context("the agent failed")??;
                 return Ok(End::Stopped);
             }
             _ = interrupt.recv() => break End::Interrupt,
@@ -114,9 +116,13 @@ async fn drive(config: &config::Agent, node: Node, level: &logging::Level) -> an
             () = &mut orphaned => break End::Orphaned,
             _ = hangup.recv() => {
                 level.set(config.log.level);
-                match keys.reload() {
-                    Ok(outcome) => info!(?outcome, "certificates read again"),
-                    Err(error) => warn!(%error, "certificates stay as they were"),
+                let https = acceptor.as_ref().map(Acceptor::reload);
+                for (of, outcome) in [("links", Some(keys.reload())), ("HTTPS", https)] {
+                    match outcome {
+                        None => {}
+                        Some(Ok(outcome)) => info!(of, ?outcome, "certificates read again"),
+                        Some(Err(error)) => warn!(of, %error, "certificates stay as they were"),
+                    }
                 }
             }
         }
@@ -136,7 +142,7 @@ async fn drive(config: &config::Agent, node: Node, level: &logging::Level) -> an
     };
     tokio::select! {
         biased;
-        ended = goodbye => ended.context("the agent failed")?,
+        ended = goodbye => ended.context("the agent failed")??,
         () = again(&mut interrupt, &mut terminate) => warn!("stopping at once"),
     }
     Ok(end)
@@ -176,6 +182,9 @@ fn world(registry: Registry) -> World {
         boot_ms: u64::try_from(now.unix_timestamp_nanos() / 1_000_000).unwrap_or_default(),
         registry,
         development: development_directory(),
+        docker_host: env::var_os("DOCKER_HOST")
+            .and_then(|host| host.into_string().ok())
+            .filter(|host| !host.is_empty()),
     }
 }
 
@@ -199,14 +208,17 @@ fn banner(config: &config::Agent, node: &Node) {
         endpoint.map_or(-1, |endpoint| i32::from(endpoint.advertise.port()))
     };
     let addresses = &config.addresses;
-    let http: Vec<String> = node.http().iter().map(ToString::to_string).collect();
+    let places: Vec<String> = node.places().iter().map(ToString::to_string).collect();
     println!("==> Starting Causeway agent...");
-    println!("           Version: '{}'", env!("CARGO_PKG_VERSION"));
+    println!("           Version: '{}'", release::VERSION);
+    if !release::REVISION.is_empty() {
+        println!("          Revision: '{}'", release::REVISION);
+    }
     println!("           Node ID: '{}'", me.id);
     println!("         Node name: '{}'", me.name);
     println!("        Datacenter: '{}'", me.dc);
     println!("            Server: {} (Expect: {})", config.is_server(), config.bootstrap_expect);
-    println!("       Client Addr: [{}] (HTTP)", http.join(" "));
+    println!("       Client Addr: [{}]", places.join(" "));
     println!(
         "      Cluster Addr: {} (LAN: {}, Server: {}, WAN: {})",
         addresses.lan.advertise.ip(),

@@ -1,21 +1,25 @@
 //! How commands reach an agent: its address, tokens and TLS from flags and the environment.
 //!
 //! Variables are Consul's: `CONSUL_HTTP_ADDR`, `CONSUL_HTTP_TOKEN`, `CONSUL_HTTP_TOKEN_FILE`,
-//! `CONSUL_HTTP_AUTH`, `CONSUL_HTTP_SSL`. An address is `host:port`, `http://host:port` or
-//! `unix:///path`. One connection serves all requests of a command; each has a deadline.
+//! `CONSUL_HTTP_AUTH`, and those of TLS: `CONSUL_HTTP_SSL`, `CONSUL_HTTP_SSL_VERIFY`,
+//! `CONSUL_CACERT`, `CONSUL_CAPATH`, `CONSUL_CLIENT_CERT`, `CONSUL_CLIENT_KEY`,
+//! `CONSUL_TLS_SERVER_NAME`. One connection serves all requests of a command; each has a deadline.
 //! Errors read as those of Consul's Go client, which scripts know.
 
-use std::{collections::BTreeMap, io, path::PathBuf, time::Duration};
+mod target;
+
+use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::{Context, anyhow, bail};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
+use certs::https;
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::{HeaderMap, Method, Request, StatusCode, client::conn::http1, header};
-use hyper_util::rt::TokioIo;
+use hyper::{HeaderMap, Method, Request, StatusCode, header};
 use serde::de::DeserializeOwned;
-use tokio::net::{TcpStream, UnixStream};
 
+pub use self::target::plain;
+use self::target::{Sender, Setting, Target};
 use super::{
     Api,
     flags::{Flag, Line},
@@ -34,7 +38,7 @@ const AGENT_FLAGS: &[Flag] = &[
     Flag::value(
         "http-addr",
         "address",
-        "Address of the agent: host:port, http://host:port or unix:///path. CONSUL_HTTP_ADDR does the same. The default is http://127.0.0.1:8500.",
+        "Address of the agent: host:port, http://host:port, https://host:port or unix:///path. CONSUL_HTTP_ADDR does the same. The default is http://127.0.0.1:8500.",
     ),
     Flag::value("token", "value", "Token to send. CONSUL_HTTP_TOKEN does the same."),
     Flag::value(
@@ -42,7 +46,11 @@ const AGENT_FLAGS: &[Flag] = &[
         "path",
         "File with the token to send. CONSUL_HTTP_TOKEN_FILE does the same.",
     ),
-    Flag::value("ca-file", "path", "CA file for https://. CONSUL_CACERT does the same."),
+    Flag::value(
+        "ca-file",
+        "path",
+        "CA file for https://. CONSUL_CACERT does the same. The default are the CAs of the system.",
+    ),
     Flag::value(
         "ca-path",
         "path",
@@ -92,20 +100,13 @@ pub fn flags(api: Api) -> Vec<Flag> {
     }
 }
 
-/// Where an agent listens.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Target {
-    Tcp(String),
-    Unix(PathBuf),
-}
-
 /// A client of one agent, for commands that do one thing after the other.
 pub struct Client {
     runtime: tokio::runtime::Runtime,
     target: Target,
     headers: HeaderMap,
     query: Vec<(&'static str, String)>,
-    sender: Option<http1::SendRequest<Full<Bytes>>>,
+    sender: Option<Sender>,
 }
 
 /// What an agent answered.
@@ -142,21 +143,13 @@ impl Client {
             let given = line.value(flag).or_else(|| env.get(variable).map(String::as_str));
             given.filter(|text| !text.is_empty())
         };
-        let target = target(setting("http-addr", "CONSUL_HTTP_ADDR").unwrap_or(DEFAULT_ADDR))?;
-        if env
-            .get("CONSUL_HTTP_SSL")
-            .is_some_and(|ssl| matches!(ssl.as_str(), "1" | "true" | "TRUE"))
-        {
-            bail!("{NO_HTTPS}");
-        }
+        let address = setting("http-addr", "CONSUL_HTTP_ADDR").unwrap_or(DEFAULT_ADDR);
+        let target = Target::new(address, &setting)?;
         let mut headers = HeaderMap::new();
-        let host = match &target {
-            Target::Tcp(addr) => addr.as_str(),
-            Target::Unix(_) => "localhost",
-        };
+        let host = target.host();
         headers
             .insert(header::HOST, host.parse().with_context(|| format!("bad address {host:?}"))?);
-        if let Some(token) = token(setting)? {
+        if let Some(token) = token(&setting)? {
             let value = token.parse().context("the token holds a character that no header can")?;
             headers.insert("x-consul-token", value);
         }
@@ -210,10 +203,6 @@ impl Client {
         }
         let mut request = Request::builder().method(&method).uri(&uri).body(Full::new(body))?;
         *request.headers_mut() = self.headers.clone();
-        let base = match &self.target {
-            Target::Tcp(addr) => format!("http://{addr}"),
-            Target::Unix(path) => format!("unix://{}", path.display()),
-        };
         let Self { runtime, target, sender, .. } = self;
         let exchange = async {
             tokio::time::timeout(ANSWER_WITHIN, exchange(target, sender, request))
@@ -221,35 +210,15 @@ impl Client {
                 .unwrap_or_else(|_| Err(anyhow!("no answer within {ANSWER_WITHIN:?}")))
         };
         let title = title(&method);
-        runtime.block_on(exchange).map_err(|error| anyhow!("{title} \"{base}{uri}\": {error:#}"))
+        runtime.block_on(exchange).map_err(|error| match https::refusal(error.as_ref()) {
+            Some(refusal) => anyhow!("{title} \"{target}{uri}\": tls: {refusal}"),
+            None => anyhow!("{title} \"{target}{uri}\": {error:#}"),
+        })
     }
-}
-
-const NO_HTTPS: &str = "the command line does not speak https:// yet: use http:// or unix://";
-
-fn target(text: &str) -> anyhow::Result<Target> {
-    if text.starts_with("https://") {
-        bail!("{NO_HTTPS}");
-    }
-    if let Some(path) = text.strip_prefix("unix://") {
-        return Ok(Target::Unix(path.into()));
-    }
-    let addr = text.strip_prefix("http://").or(text.strip_prefix("tcp://")).unwrap_or(text);
-    let addr = addr.trim_end_matches('/');
-    if addr.is_empty() || addr.contains('/') {
-        bail!("bad address {text:?}: expected host:port, http://host:port or unix:///path");
-    }
-    let has_port = addr.rsplit_once(':').is_some_and(|(host, port)| {
-        !host.is_empty()
-            && port.parse::<u16>().is_ok()
-            && (!host.contains(':') || host.ends_with(']'))
-    });
-    // A URL's port may be left out; Go's client then takes 80.
-    Ok(Target::Tcp(if has_port { addr.to_owned() } else { format!("{addr}:80") }))
 }
 
 /// Finds the token; a file counts more than a value, as in Consul.
-fn token<'a>(setting: impl Fn(&str, &str) -> Option<&'a str>) -> anyhow::Result<Option<String>> {
+fn token(setting: Setting<'_>) -> anyhow::Result<Option<String>> {
     if let Some(path) = setting("token-file", "CONSUL_HTTP_TOKEN_FILE") {
         let text = std::fs::read_to_string(path)
             .with_context(|| format!("Error loading token file {path}"))?;
@@ -260,12 +229,12 @@ fn token<'a>(setting: impl Fn(&str, &str) -> Option<&'a str>) -> anyhow::Result<
 
 async fn exchange(
     target: &Target,
-    sender: &mut Option<http1::SendRequest<Full<Bytes>>>,
+    sender: &mut Option<Sender>,
     request: Request<Full<Bytes>>,
 ) -> anyhow::Result<Answer> {
     let mut open = match sender.take().filter(|sender| !sender.is_closed()) {
         Some(open) => open,
-        None => tokio::time::timeout(CONNECT_WITHIN, connect(target))
+        None => tokio::time::timeout(CONNECT_WITHIN, target.connect())
             .await
             .unwrap_or_else(|_| Err(anyhow!("no connection within {CONNECT_WITHIN:?}")))?,
     };
@@ -278,44 +247,6 @@ async fn exchange(
         .map_err(|error| anyhow!("the answer broke off: {error}"))?;
     *sender = Some(open);
     Ok(Answer { status: head.status, headers: head.headers, body: body.to_bytes() })
-}
-
-async fn connect(target: &Target) -> anyhow::Result<http1::SendRequest<Full<Bytes>>> {
-    match target {
-        Target::Tcp(addr) => {
-            let stream = TcpStream::connect(addr)
-                .await
-                .map_err(|error| anyhow!("dial tcp {addr}: connect: {}", plain(&error)))?;
-            stream.set_nodelay(true)?;
-            handshake(stream).await
-        }
-        Target::Unix(path) => {
-            let stream = UnixStream::connect(path).await.map_err(|error| {
-                anyhow!("dial unix {}: connect: {}", path.display(), plain(&error))
-            })?;
-            handshake(stream).await
-        }
-    }
-}
-
-async fn handshake<S>(stream: S) -> anyhow::Result<http1::SendRequest<Full<Bytes>>>
-where
-    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
-{
-    let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    tokio::spawn(async move {
-        // What breaks a connection is reported by the request that it carried.
-        let _ = connection.await;
-    });
-    Ok(sender)
-}
-
-/// Writes what the system said as Go does: in lower case, without its number.
-pub fn plain(error: &io::Error) -> String {
-    let text = error.to_string();
-    let text = text.split(" (os error").next().unwrap_or_default();
-    let mut chars = text.chars();
-    chars.next().map_or(String::new(), |first| first.to_lowercase().chain(chars).collect())
 }
 
 fn title(method: &Method) -> &'static str {
@@ -352,24 +283,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_come_in_four_forms() {
-        let tcp = |text: &str| Target::Tcp(text.to_owned());
-        for (text, expected) in [
-            ("127.0.0.1:8500", tcp("127.0.0.1:8500")),
-            ("http://agent:1/", tcp("agent:1")),
-            ("http://agent", tcp("agent:80")),
-            ("[::1]:8500", tcp("[::1]:8500")),
-            ("http://[::1]", tcp("[::1]:80")),
-            ("unix:///run/a.sock", Target::Unix("/run/a.sock".into())),
-        ] {
-            assert_eq!(target(text).unwrap(), expected, "{text}");
-        }
-        assert!(target("https://a:1").is_err());
-        assert!(target("http://a:1/path").is_err());
-        assert!(target("").is_err());
-    }
-
-    #[test]
     fn a_token_file_counts_more_than_a_token() {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), "from-file\n").unwrap();
@@ -378,9 +291,9 @@ mod tests {
             "token-file" => Some(path),
             _ => Some("from-flag"),
         };
-        assert_eq!(token(both).unwrap().as_deref(), Some("from-file"));
+        assert_eq!(token(&both).unwrap().as_deref(), Some("from-file"));
         let one = |flag: &str, _: &str| (flag == "token").then_some("from-flag");
-        assert_eq!(token(one).unwrap().as_deref(), Some("from-flag"));
+        assert_eq!(token(&one).unwrap().as_deref(), Some("from-flag"));
     }
 
     #[test]

@@ -172,10 +172,16 @@ pub fn nearest(flags: &[Flag], name: &str) -> Option<&'static str> {
 }
 
 fn switch(name: &'static str, value: &str) -> Result<String, FlagError> {
-    match value {
-        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok("true".to_owned()),
-        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok("false".to_owned()),
-        _ => Err(FlagError::NotBool { name, value: value.to_owned() }),
+    let truth = truth(value).ok_or_else(|| FlagError::NotBool { name, value: value.to_owned() })?;
+    Ok(truth.to_string())
+}
+
+/// Reads true or false in the forms that Go knows.
+pub fn truth(text: &str) -> Option<bool> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
+        _ => None,
     }
 }
 

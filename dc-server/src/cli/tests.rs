@@ -1,5 +1,7 @@
 //! The whole command line, against a fake agent that answers what it is told to.
 
+mod services;
+
 use std::{
     io::{Read, Write},
     net::{SocketAddr, TcpListener},
@@ -589,6 +591,23 @@ fn certificates_say_whom_they_are_for() {
 }
 
 #[test]
+fn a_constrained_authority_makes_certificates_below_its_names_only() {
+    let dir = tempfile::tempdir().unwrap();
+    let constrained = ["tls", "ca", "create", "-name-constraint", "-domain=corp"];
+    let further = ["-additional-name-constraint=example.com"];
+    let made = made_in(dir.path(), &[&constrained[..], &further].concat());
+    assert_eq!(made.out, "==> Saved corp-agent-ca.pem\n==> Saved corp-agent-ca-key.pem\n");
+    let issue = |name: &str| {
+        let name = format!("-additional-dnsname={name}");
+        made_in(dir.path(), &["tls", "cert", "create", "-client", "-domain=corp", &name])
+    };
+    assert_eq!(issue("ui.example.com").code, 0);
+    let refused = issue("ui.example.org");
+    let error = "the authority may not issue certificates for \"ui.example.org\", only for example.com, corp, localhost and what is below\n";
+    assert_eq!((refused.code, refused.err.as_str()), (1, error));
+}
+
+#[test]
 fn certificates_need_a_kind_and_an_authority() {
     let dir = tempfile::tempdir().unwrap();
     for (words, error) in [
@@ -601,7 +620,14 @@ fn certificates_need_a_kind_and_an_authority() {
             vec!["tls", "cert", "create", "-server"],
             "Error reading CA: open consul-agent-ca.pem: no such file or directory",
         ),
-        (vec!["tls", "ca", "create", "-name-constraint"], "name constraints are not supported"),
+        (
+            vec!["tls", "ca", "create", "-additional-name-constraint=x"],
+            "-additional-name-constraint has no effect without -name-constraint",
+        ),
+        (
+            vec!["tls", "ca", "create", "-name-constraint", "-additional-name-constraint=*"],
+            "can't constrain an authority to \"*\": it is not a DNS name",
+        ),
         (
             vec!["tls", "cert", "create", "-client", "-additional-ipaddress=x"],
             "Invalid IP address: \"x\"",

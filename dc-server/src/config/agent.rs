@@ -3,13 +3,22 @@
 //! Serialised, it is what `/v1/agent/self` shows as the debug configuration: durations in Go's
 //! syntax, secrets replaced by `hidden`.
 
-use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
 
+use lan_agent::{
+    definition::{CheckDefinition, ServiceDefinition},
+    duration,
+    http::network::Network,
+};
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 use topology::{Datacenter, NodeId, NodeName, Role};
-
-use super::duration;
 
 /// Everything that an agent is told.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -65,15 +74,13 @@ pub struct Agent {
     pub http: Http,
     /// What is logged, and where.
     pub log: Log,
-    /// Metrics.
-    pub telemetry: Telemetry,
-    /// Causeway's own: the way to other datacenters.
-    pub federation: Federation,
     /// The zone of DNS names, without a dot at its end.
     pub domain: String,
     /// Where the process id is written.
     pub pid_file: Option<PathBuf>,
-    /// Definitions that are kept for the version that registers them.
+    /// How checks are treated.
+    pub checks: Checks,
+    /// What runs on the node, by its files.
     #[serde(skip)]
     pub definitions: Definitions,
 }
@@ -82,6 +89,11 @@ impl Agent {
     /// Tells whether the agent is a server.
     pub fn is_server(&self) -> bool {
         self.role == Role::Server
+    }
+
+    /// Tells whether nobody but this machine can reach the agent's link and pools.
+    pub fn is_only_here(&self) -> bool {
+        self.addresses.are_only_here()
     }
 
     /// Returns the configuration as JSON, without secrets.
@@ -114,8 +126,30 @@ pub struct Addresses {
     pub https: Vec<Listen>,
     /// The DNS interface.
     pub dns: Vec<SocketAddr>,
-    /// Mode of the sockets of [`Listen::Unix`].
-    pub unix_mode: Option<u32>,
+    /// What the sockets of [`Listen::Unix`] look like.
+    pub unix: UnixSockets,
+}
+
+impl Addresses {
+    /// Tells whether nobody but this machine can reach the link and the pools.
+    pub fn are_only_here(&self) -> bool {
+        let endpoints = [Some(self.lan), Some(self.link), self.wan];
+        let here = |endpoint: &Endpoint| {
+            endpoint.bind.ip().is_loopback() && endpoint.advertise.ip().is_loopback()
+        };
+        endpoints.iter().flatten().all(here)
+    }
+}
+
+/// Who may open socket files.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct UnixSockets {
+    /// Their mode.
+    pub mode: Option<u32>,
+    /// Their owner: a name or a number.
+    pub user: Option<String>,
+    /// Their group: a name or a number.
+    pub group: Option<String>,
 }
 
 /// A place for an HTTP listener.
@@ -125,6 +159,16 @@ pub enum Listen {
     Tcp(SocketAddr),
     /// A socket file.
     Unix(PathBuf),
+}
+
+impl Listen {
+    /// Returns the address of one that has an address.
+    pub fn ip(&self) -> Option<IpAddr> {
+        match self {
+            Listen::Tcp(addr) => Some(addr.ip()),
+            Listen::Unix(_) => None,
+        }
+    }
 }
 
 impl fmt::Display for Listen {
@@ -152,8 +196,8 @@ pub struct Join {
     /// Time between two attempts.
     #[serde(serialize_with = "go")]
     pub interval: Duration,
-    /// Most attempts; 0: no bound.
-    pub attempts_max: u32,
+    /// How often a failed attempt is repeated before the agent gives up; 0: no bound.
+    pub retries_max: u32,
 }
 
 /// A key of the LAN pool: 16 or 32 bytes. Never shown.
@@ -184,7 +228,7 @@ impl Serialize for GossipKey {
 pub struct Tls {
     /// For links to other agents; `None`: the user's own development CA.
     pub link: Option<Pem>,
-    /// For the HTTPS listener.
+    /// For the HTTPS listener; `None`: the user's own development CA.
     pub https: Option<Pem>,
     /// Whether the HTTPS listener wants a certificate of its clients.
     pub https_verify_incoming: bool,
@@ -208,8 +252,6 @@ pub struct Raft {
     pub multiplier: u8,
     /// Entries between two snapshots, where it is not Raft's own default.
     pub snapshot_threshold: Option<u64>,
-    /// Entries kept behind a snapshot, where it is not Raft's own default.
-    pub trailing_logs: Option<u64>,
 }
 
 /// Care for the set of servers.
@@ -217,11 +259,6 @@ pub struct Raft {
 pub struct Autopilot {
     /// Whether dead servers are removed.
     pub cleanup_dead_servers: bool,
-    /// Longest silence of a healthy server.
-    #[serde(serialize_with = "go")]
-    pub last_contact_threshold: Duration,
-    /// Most entries that a healthy server is behind.
-    pub max_trailing_logs: u64,
     /// Servers that are never gone below.
     pub min_quorum: u32,
     /// How long a new server must be healthy before it votes.
@@ -246,15 +283,16 @@ pub struct Leave {
 pub struct Limits {
     /// Connections that one address may hold to the HTTP interface; 0: no bound.
     pub http_max_conns_per_client: u32,
-    /// Connections that one address may hold to the server link; 0: no bound.
-    pub rpc_max_conns_per_client: u32,
+    /// How long a TLS handshake with the HTTP interface may take.
+    #[serde(serialize_with = "go")]
+    pub https_handshake_timeout: Duration,
     /// Longest request to a server that is no blocking query.
     #[serde(serialize_with = "go")]
     pub rpc_client_timeout: Duration,
     /// Bytes of a KV value.
-    pub kv_max_value_size: u64,
-    /// Bytes of a transaction.
-    pub txn_max_req_len: u64,
+    pub kv_max_value_size: usize,
+    /// Bytes of a transaction's request.
+    pub txn_max_req_len: usize,
     /// Wait of a blocking query that names none.
     #[serde(serialize_with = "go")]
     pub default_query_time: Duration,
@@ -272,55 +310,8 @@ pub struct Http {
     pub block_endpoints: Vec<String>,
     /// Networks that may write, in CIDR notation; empty: all.
     pub allow_write_http_from: Vec<Network>,
-    /// Bytes of a request's headers.
-    pub max_header_bytes: u32,
-}
-
-/// A network in CIDR notation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Network {
-    /// Any address of it.
-    pub addr: std::net::IpAddr,
-    /// Leading bits that all its addresses share.
-    pub prefix: u8,
-}
-
-impl Network {
-    /// Tells whether an address is in the network.
-    pub fn contains(&self, addr: std::net::IpAddr) -> bool {
-        use std::net::IpAddr::{V4, V6};
-        match (self.addr, addr.to_canonical()) {
-            (V4(net), V4(addr)) => {
-                let shift = 32 - u32::from(self.prefix.min(32));
-                (u64::from(net.to_bits()) >> shift) == (u64::from(addr.to_bits()) >> shift)
-            }
-            (V6(net), V6(addr)) => {
-                let shift = 128 - u32::from(self.prefix.min(128));
-                let cut = |bits: u128| bits.checked_shr(shift).unwrap_or(0);
-                cut(net.to_bits()) == cut(addr.to_bits())
-            }
-            _ => false,
-        }
-    }
-}
-
-impl std::str::FromStr for Network {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let bad = || format!("{text:?} is not a network such as 10.0.0.0/8");
-        let (addr, prefix) = text.split_once('/').ok_or_else(bad)?;
-        let addr: std::net::IpAddr = addr.parse().map_err(|_| bad())?;
-        let bits = if addr.is_ipv4() { 32 } else { 128 };
-        let prefix = prefix.parse().ok().filter(|p| *p <= bits).ok_or_else(bad)?;
-        Ok(Self { addr, prefix })
-    }
-}
-
-impl Serialize for Network {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&format_args!("{}/{}", self.addr, self.prefix))
-    }
+    /// Bytes of a request's headers: those below it are taken, those of twice as many are not.
+    pub max_header_bytes: usize,
 }
 
 /// What is logged, and where.
@@ -335,35 +326,36 @@ pub struct Log {
     pub file: Option<PathBuf>,
 }
 
-/// Metrics.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Telemetry {
-    /// How long a metric that is no longer written is shown; zero: Prometheus is off, as in Consul.
-    #[serde(serialize_with = "go")]
-    pub prometheus_retention_time: Duration,
-    /// Whether gauges' names lack the host's name.
-    pub disable_hostname: bool,
-    /// What every metric's name begins with.
-    pub metrics_prefix: String,
-}
-
-/// Causeway's own: the way to other datacenters.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Federation {
-    /// Whether requests may travel through a third datacenter.
-    pub detour: bool,
-    /// How long a lost datacenter's last-known state is served.
-    #[serde(serialize_with = "go")]
-    pub max_stale: Duration,
-}
-
-/// Definitions of services and checks, as they were written.
-#[derive(Debug, Clone, Default, PartialEq)]
+/// Services and checks that files define.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Definitions {
     /// `service` and `services`.
-    pub services: Vec<Value>,
+    pub services: Vec<ServiceDefinition>,
     /// `check` and `checks`.
-    pub checks: Vec<Value>,
+    pub checks: Vec<CheckDefinition>,
+}
+
+/// How this agent treats checks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Checks {
+    /// Whether those who call the agent may register checks that run programs.
+    pub remote_scripts: bool,
+    /// Whether its files may.
+    pub local_scripts: bool,
+    /// How long a changed output may wait before the catalog hears of it; zero for not at all.
+    #[serde(serialize_with = "go")]
+    pub update_interval: Duration,
+    /// Whether outputs are kept at all.
+    pub discard_output: bool,
+    /// Most bytes that are kept of an output.
+    pub output_len_max: usize,
+    /// Whether checks believe the authorities of links, and show their certificate.
+    pub agent_tls: bool,
+}
+
+impl Checks {
+    /// Consul's default of `check_update_interval`.
+    pub const UPDATE_INTERVAL: Duration = Duration::from_secs(300);
 }
 
 fn go<S: Serializer>(value: &Duration, serializer: S) -> Result<S::Ok, S::Error> {

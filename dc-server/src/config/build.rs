@@ -3,7 +3,9 @@
 //! Every problem is collected, so that one start shows all of them.
 
 mod addresses;
+mod interface;
 mod parts;
+mod services;
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
@@ -11,7 +13,7 @@ use topology::{Datacenter, NodeId, NodeName, Role};
 use uuid::Uuid;
 
 use super::{
-    agent::{Agent, Definitions},
+    agent::Agent,
     error::{Problem, Problems},
     host::Host,
     settings::Settings,
@@ -60,6 +62,7 @@ impl Build<'_> {
         let datacenter = self.datacenter("datacenter").or_else(|| self.known("dc1"));
         let addresses = self.addresses(role);
         let node_name = self.node_name();
+        let checks = self.checks();
         Some(Agent {
             primary_datacenter: self.datacenter("primary_datacenter"),
             node_id: self.node_id(),
@@ -72,7 +75,7 @@ impl Build<'_> {
             join_wan: self.join(Pool::Wan, role),
             rejoin_after_leave: settings.bool("rejoin_after_leave").unwrap_or(false),
             encrypt: self.encrypt(),
-            tls: self.tls(),
+            tls: self.tls(addresses.as_ref()),
             raft: self.raft(),
             autopilot: self.autopilot(),
             leave: self.leave(role),
@@ -86,14 +89,10 @@ impl Build<'_> {
             limits: self.limits(),
             http: self.http(),
             log: self.log(),
-            telemetry: self.telemetry(),
-            federation: self.federation(),
             domain: settings.text("domain").unwrap_or("consul").trim_end_matches('.').to_owned(),
             pid_file: self.path("pid_file"),
-            definitions: Definitions {
-                services: self.definitions("service", "services"),
-                checks: self.definitions("check", "checks"),
-            },
+            definitions: self.definitions(&checks),
+            checks,
             datacenter: datacenter?,
             node_name: node_name?,
             addresses: addresses?,
@@ -151,8 +150,6 @@ impl Build<'_> {
     }
 
     fn node_id(&mut self) -> Option<NodeId> {
-        // Causeway never derives the id from the host: a copied disk must not share an identity.
-        let _ = self.settings.bool("disable_host_node_id");
         let text = self.settings.text("node_id").filter(|text| !text.is_empty())?.to_owned();
         match Uuid::parse_str(&text) {
             Ok(id) => Some(NodeId(id)),
@@ -238,14 +235,6 @@ impl Build<'_> {
             );
         }
         path
-    }
-
-    fn definitions(&self, one: &str, many: &str) -> Vec<serde_json::Value> {
-        let listed = |value: &serde_json::Value| match value {
-            serde_json::Value::Array(list) => list.clone(),
-            one => vec![one.clone()],
-        };
-        [one, many].iter().filter_map(|path| self.settings.raw(path)).flat_map(listed).collect()
     }
 }
 

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use lan_agent::duration;
 use serde_json::{Map, Value};
 
 use super::{
-    duration,
     error::Problem,
     hcl::Position,
     keys::{self, Fate, Key, Kind},

@@ -255,8 +255,8 @@ fn numbers_and_ports_are_checked() {
     );
     fails(
         &["-dev"],
-        "autopilot { max_trailing_logs = -1 }",
-        expect!["autopilot.max_trailing_logs cannot be -1. Must be greater than or equal to zero"],
+        "autopilot { min_quorum = -1 }",
+        expect!["autopilot.min_quorum cannot be -1. Must be greater than or equal to zero"],
     );
     fails(
         &["-dev"],
@@ -272,13 +272,99 @@ fn numbers_and_ports_are_checked() {
         &["-dev"],
         "cert_file = \"c\"",
         expect![[r#"
-        tls.https: cert_file needs key_file beside it
-        tls.internal_rpc: cert_file needs key_file beside it"#]],
+            tls.internal_rpc: cert_file needs key_file beside it
+            tls.https: cert_file needs key_file beside it"#]],
     );
+}
+
+#[test]
+fn https_needs_a_certificate_where_others_can_reach_the_agent() {
+    fails(
+        &["-data-dir=/d"],
+        "ports { https = 8501 }",
+        expect![
+            "ports.https needs tls.https.cert_file and key_file (or tls.defaults): others can reach this agent, so that no development certificate will do"
+        ],
+    );
+    let addresses = agent(&["-dev", "-https-port=8501"], "").addresses;
+    assert_eq!(addresses.https, [agent::Listen::Tcp(addr("127.0.0.1:8501"))]);
+    let files = "tls { https { cert_file = \"c\" key_file = \"k\" } }";
+    assert!(agent(&["-data-dir=/d", "-https-port=8501"], files).tls.https.is_some());
+}
+
+#[test]
+fn callers_are_checked_by_the_defaults_unless_https_says_otherwise_and_by_an_authority() {
+    let files = "cert_file = \"c\" key_file = \"k\"";
+    let verify = |body: &str| agent(&["-dev"], body).tls.https_verify_incoming;
+    assert!(!verify(""));
+    assert!(verify("verify_incoming = true"));
+    assert!(verify("verify_incoming_https = true"));
+    assert!(!verify(
+        "tls { defaults { verify_incoming = true } https { verify_incoming = false } }"
+    ));
+    fails(
+        &["-dev", "-https-port=8501"],
+        &format!("tls {{ https {{ {files} verify_incoming = true }} }}"),
+        expect![
+            "tls.https.verify_incoming needs tls.https.ca_file or ca_path (or tls.defaults): without an authority nobody's certificate can be checked"
+        ],
+    );
+}
+
+#[test]
+fn sizes_are_held_to_what_a_write_can_carry() {
+    let loaded = built(
+        &["-dev"],
+        &[(
+            "a.hcl",
+            "limits { kv_max_value_size = 99999999 txn_max_req_len = 1 } http_config { max_header_bytes = 1 }",
+        )],
+    );
+    let loaded = loaded.unwrap();
+    let limits = loaded.agent.limits;
+    assert_eq!((limits.kv_max_value_size, limits.txn_max_req_len), (4 << 20, 4 << 20));
+    assert_eq!(loaded.agent.http.max_header_bytes, 8 << 10);
+    expect![[r#"
+        limits.kv_max_value_size is 99999999, but one write holds 4194304 bytes: that is used instead
+        http_config.max_header_bytes is 1: 8192 is used instead"#]]
+    .assert_eq(&loaded.warnings.join("\n"));
+    let limits = agent(&["-dev"], "limits { kv_max_value_size = 7 txn_max_req_len = 9 }").limits;
+    assert_eq!((limits.kv_max_value_size, limits.txn_max_req_len), (7, 9));
+}
+
+#[test]
+fn times_of_requests_are_held_to_what_links_wait_for() {
+    let limits = agent(&["-dev", "-max-query-time=1h", "-default-query-time=20s"], "").limits;
+    assert_eq!((limits.max_query_time.as_secs(), limits.default_query_time.as_secs()), (800, 20));
+    let limits = agent(&["-dev"], "limits { rpc_client_timeout = \"2s\" }").limits;
+    assert_eq!(limits.rpc_client_timeout.as_secs(), 2);
+}
+
+#[test]
+fn response_headers_are_headers() {
+    let headers = "http_config { response_headers { X-Frame-Options = \"DENY\" } }";
+    assert_eq!(agent(&["-dev"], headers).http.response_headers["X-Frame-Options"], "DENY");
     fails(
         &["-dev"],
-        "ports { https = 8501 }",
-        expect!["ports.https needs tls.https.cert_file and key_file (or tls.defaults)"],
+        "http_config { response_headers { \"a b\" = \"c\" } }",
+        expect![[
+            r#"a.hcl:1:15: http_config.response_headers: expected headers of HTTP, found "a b" = "c""#
+        ]],
+    );
+}
+
+#[test]
+fn socket_files_have_a_mode_and_an_owner() {
+    let unix = "unix_sockets { mode = \"0660\" user = \"web\" group = \"33\" }";
+    let unix = agent(&["-dev"], unix).addresses.unix;
+    assert_eq!(unix.mode, Some(0o660));
+    assert_eq!((unix.user.as_deref(), unix.group.as_deref()), (Some("web"), Some("33")));
+    fails(
+        &["-dev"],
+        "unix_sockets { mode = \"rw\" }",
+        expect![[
+            r#"a.hcl:1:16: unix_sockets.mode: expected an octal mode such as "0660", found "rw""#
+        ]],
     );
 }
 
@@ -385,24 +471,62 @@ fn secrets_are_never_shown() {
 }
 
 #[test]
-fn definitions_are_kept_as_they_are() {
+fn definitions_of_all_files_come_together() {
     let loaded = built(
         &["-dev"],
         &[
             (
                 "a.hcl",
-                "service { name = \"a\" } service { name = \"b\" } checks = [{ id = \"c\" }]",
+                r#"service { name = "a" check { ttl = "1s" } } service { name = "b" }
+                   checks = [{ id = "c" name = "c" tcp = "x:1" interval = "5s" service_id = "d" }]"#,
             ),
             (
                 "b.json",
-                r#"{"service": {"name": "c"}, "services": [{"name": "d"}], "check": {"id": "e"}}"#,
+                r#"{"service": {"name": "c"}, "services": [{"name": "d"}],
+                    "check": {"name": "e", "ttl": "1m"}, "check_update_interval": "0s"}"#,
             ),
         ],
     );
-    let definitions = loaded.unwrap().agent.definitions;
-    let names: Vec<_> = definitions.services.iter().map(|s| s["name"].to_string()).collect();
-    assert_eq!(names, ["\"a\"", "\"b\"", "\"c\"", "\"d\""]);
-    assert_eq!(definitions.checks.len(), 2);
+    let agent = loaded.unwrap().agent;
+    let names: Vec<_> = agent.definitions.services.iter().map(|it| &*it.service.name).collect();
+    assert_eq!(names, ["a", "b", "c", "d"]);
+    assert_eq!(agent.definitions.services[0].checks.len(), 1);
+    assert_eq!(agent.definitions.checks.len(), 2);
+    assert!(agent.checks.update_interval.is_zero());
+}
+
+#[test]
+fn what_is_kept_of_outputs_and_whom_checks_believe_is_configured() {
+    let checks = |text: &str| built(&["-dev"], &[("a.hcl", text)]).map(|it| it.agent.checks);
+    let default = checks("").unwrap();
+    assert_eq!((default.output_len_max, default.agent_tls), (4096, false));
+    let set = checks("check_output_max_size = 100 enable_agent_tls_for_checks = true").unwrap();
+    assert_eq!((set.output_len_max, set.agent_tls), (100, true));
+    for wrong in [-1, 0, 1 << 20] {
+        let error = checks(&format!("check_output_max_size = {wrong}")).unwrap_err().to_string();
+        assert!(error.contains("check_output_max_size must be from 1 to 65536"), "{error}");
+    }
+}
+
+#[test]
+fn wrong_definitions_are_refused_with_file_and_name() {
+    let error = |text: &str| built(&["-dev"], &[("a.hcl", text)]).unwrap_err().to_string();
+    for (text, sentence) in [
+        (r#"service { port = 1 }"#, "Missing service name"),
+        (r#"service { name = "web" prot = 1 }"#, r#"json: unknown field "prot""#),
+        (r#"check { name = "c" ttl = "1s" service_id = "x" }"#, r#"no service "x" is defined"#),
+        (
+            r#"check { name = "c" args = ["a"] interval = "1s" }"#,
+            "to enable, configure enable_script_checks or enable_local_script_checks to true",
+        ),
+    ] {
+        let found = error(text);
+        assert!(found.contains(sentence), "{text}: {found}");
+    }
+    assert!(error(r#"service { name = "web" prot = 1 }"#).contains("a.hcl"));
+    let allowed = r#"enable_local_script_checks = true
+                     check { name = "c" args = ["a"] interval = "1s" }"#;
+    assert!(built(&["-dev"], &[("a.hcl", allowed)]).is_ok());
 }
 
 #[test]
@@ -482,7 +606,7 @@ fn a_production_server_of_consul_starts() {
     let loaded = built(&[], &[("consul.hcl", body)]).unwrap();
     assert_eq!(loaded.agent.bootstrap_expect, 3);
     assert_eq!(loaded.agent.addresses.link.advertise, addr("10.0.0.5:8300"));
-    assert_eq!(loaded.warnings.len(), 9, "{:#?}", loaded.warnings);
+    assert_eq!(loaded.warnings.len(), 11, "{:#?}", loaded.warnings);
 }
 
 proptest! {

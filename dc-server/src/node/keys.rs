@@ -9,10 +9,12 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 use certs::{
+    ca::Validity,
     identity::{Domains, Identity},
     local,
     store::{Clock, Files, Keys},
 };
+use time::OffsetDateTime;
 use tracing::{info, warn};
 
 use crate::config;
@@ -34,7 +36,7 @@ pub fn for_links(
             let domains = Domains::new(Some(&config.domain));
             Keys::files(files, domains, clock).context("the certificate for links can't be used")?
         }
-        None if only_here(config) => {
+        None if config.is_only_here() => {
             if !config.dev {
                 warn!(
                     directory = %development.display(),
@@ -51,24 +53,23 @@ pub fn for_links(
             config.datacenter,
         ),
     };
-    check(&keys, me)?;
+    check(&keys, me, clock.now())?;
     info!(identity = %keys.identity(), until = %keys.validity().not_after, "certificate for links");
     Ok(keys)
 }
 
-/// Tells whether nobody but this machine can reach the node's links and pools.
-fn only_here(config: &config::Agent) -> bool {
-    let addresses = &config.addresses;
-    let endpoints = [Some(addresses.lan), Some(addresses.link), addresses.wan];
-    endpoints
-        .iter()
-        .flatten()
-        .all(|endpoint| endpoint.bind.ip().is_loopback() && endpoint.advertise.ip().is_loopback())
-}
-
-/// A certificate that says something else than the configuration would be refused by everyone:
-/// better now than later.
-fn check(keys: &Keys, me: &Identity) -> anyhow::Result<()> {
+/// A certificate that is over, or says something else than the configuration, would be refused by
+/// everyone: better now than later.
+fn check(keys: &Keys, me: &Identity, now: OffsetDateTime) -> anyhow::Result<()> {
+    let Validity { not_before, not_after, .. } = keys.validity();
+    if now > not_after {
+        bail!("the certificate for links expired on {not_after}: replace it");
+    }
+    if now < not_before {
+        bail!(
+            "the certificate for links is valid from {not_before} on only: is this machine's clock right?"
+        );
+    }
     let holder = keys.identity();
     let other_node = holder.node.is_some() && holder.node != me.node;
     if holder.dc != me.dc || holder.role != me.role || other_node {

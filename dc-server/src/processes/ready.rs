@@ -57,18 +57,19 @@ pub async fn survey(client: &HttpClient, layout: &Layout) -> Vec<Health> {
 }
 
 async fn health(client: &HttpClient, layout: &Layout, node: &Node) -> Health {
-    match knows_leader(client, node).await {
-        None => return Health::Silent,
-        Some(false) => return Health::Leaderless,
-        Some(true) => (),
-    }
     let lan: BTreeSet<String> =
         layout.datacenter(&node.dc).map(|other| other.name.to_string()).collect();
     match members(client, node, "/v1/agent/members").await {
         None => return Health::Silent,
         Some(alive) if !alive.is_superset(&lan) => return alone(&alive, &lan),
-        Some(_) if node.role == Role::Client => return Health::Ready,
         Some(_) => (),
+    }
+    // Only now: an agent that has met no server yet would complain in its log.
+    match knows_leader(client, node).await {
+        None => return Health::Silent,
+        Some(false) => return Health::Leaderless,
+        Some(true) if node.role == Role::Client => return Health::Ready,
+        Some(true) => (),
     }
     let wan: BTreeSet<String> = layout.servers().map(Node::label).collect();
     match members(client, node, "/v1/agent/members?wan=1").await {

@@ -3,10 +3,13 @@
 //! Field names and their order, base64 of values, `null` for an empty value, and the escapes of
 //! `<`, `>`, `&` and the two Unicode line separators are Consul's.
 
+pub(super) mod catalog;
+
 use std::io::Write as _;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
+use topology::Datacenter;
 
 use crate::state::{kv::Entry, txn};
 
@@ -40,11 +43,15 @@ pub(super) fn entries<'a>(entries: impl Iterator<Item = (&'a str, &'a Entry)> + 
 }
 
 /// Encodes the results of a transaction.
-pub(super) fn transaction(outcome: &txn::Outcome, freshness: Freshness) -> Bytes {
+pub(super) fn transaction(
+    home: &Datacenter,
+    outcome: &txn::Outcome,
+    freshness: Freshness,
+) -> Bytes {
     let mut out = Vec::with_capacity(128 + outcome.weight() * 2);
     out.extend_from_slice(b"{\"Results\":");
     if outcome.failures.is_empty() {
-        results(&mut out, &outcome.results);
+        results(&mut out, home, &outcome.results);
         out.extend_from_slice(b",\"Errors\":null");
     } else {
         out.extend_from_slice(b"null,\"Errors\":[");
@@ -68,15 +75,20 @@ pub(super) fn transaction(outcome: &txn::Outcome, freshness: Freshness) -> Bytes
     out.into()
 }
 
-fn results(out: &mut Vec<u8>, results: &[txn::Found]) {
+fn results(out: &mut Vec<u8>, home: &Datacenter, results: &[txn::Found]) {
     out.push(b'[');
     for (position, found) in results.iter().enumerate() {
         if position > 0 {
             out.push(b',');
         }
-        out.extend_from_slice(b"{\"KV\":");
-        let indexes = (found.create_index, found.modify_index);
-        object(out, &found.key, found.flags, found.value.as_ref(), indexes);
+        match found {
+            txn::Found::Entry(entry) => {
+                out.extend_from_slice(b"{\"KV\":");
+                let indexes = (entry.create_index, entry.modify_index);
+                object(out, &entry.key, entry.flags, entry.value.as_ref(), indexes);
+            }
+            txn::Found::Record(record) => catalog::found(out, home, record),
+        }
         out.push(b'}');
     }
     out.push(b']');
@@ -143,6 +155,25 @@ fn base64(out: &mut Vec<u8>, value: &[u8]) {
 
 fn string(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
+    match text.bytes().position(may_need_escape) {
+        None => out.extend_from_slice(text.as_bytes()),
+        Some(at) => {
+            out.extend_from_slice(&text.as_bytes()[..at]);
+            escape(out, &text[at..]);
+        }
+    }
+    out.push(b'"');
+}
+
+/// Tells whether a character that begins with this byte may have to be escaped.
+fn may_need_escape(byte: u8) -> bool {
+    matches!(byte, 0..=0x1f | b'"' | b'\\' | b'<' | b'>' | b'&' | FIRST_OF_SEPARATORS)
+}
+
+/// The first byte of the two Unicode line separators, and of many other characters.
+const FIRST_OF_SEPARATORS: u8 = 0xe2;
+
+fn escape(out: &mut Vec<u8>, text: &str) {
     let mut plain = 0;
     for (at, character) in text.char_indices() {
         let escape: Option<&[u8]> = match character {
@@ -169,5 +200,4 @@ fn string(out: &mut Vec<u8>, text: &str) {
         plain = at + character.len_utf8();
     }
     out.extend_from_slice(&text.as_bytes()[plain..]);
-    out.push(b'"');
 }

@@ -75,11 +75,13 @@ impl Machine {
 
     fn publish(&self, batch: Batch) {
         if batch.len > 0 {
-            self.view.publish(self.state.clone(), &batch.touched);
+            self.view.publish(self.state.clone());
         }
+        // Authors first: a thousand watchers that wake up would keep them waiting.
         for (author, applied) in batch.told {
             author.send(applied);
         }
+        self.view.watches().wake(&batch.touched);
     }
 
     fn meta(&self) -> SnapshotMeta {

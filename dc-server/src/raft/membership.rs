@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::atomic::Ordering,
     time::Duration,
 };
 
@@ -98,6 +99,9 @@ impl Raft {
         };
         let Some(successor) = successor.filter(|_| self.is_leader()) else { return Ok(()) };
         let mut leadership = self.leadership();
+        // The successor is elected although the lease has not run out: it is worth nothing from now.
+        let term = self.raft.metrics().borrow_watched().vote.leader_id().term;
+        self.handed_over.store(term, Ordering::Release);
         let triggered = self.raft.trigger().transfer_leader(successor.id).await;
         triggered.map_err(|fatal| self.fatal(&fatal))?;
         let gone = leadership.wait_for(|now| now.role != Role::Leader);

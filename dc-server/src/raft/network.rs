@@ -235,3 +235,6 @@ fn fitting(entries: &[super::protocol::Entry]) -> usize {
     });
     fitting.count().max(entries.len().min(1))
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,13 +7,14 @@
 //! ```
 //!
 //! The first frame is the header: the Raft metadata and the numbers of the state. Frames of keys,
-//! tombstones and requests follow. A frame of a kind that this version does not know is refused,
+//! tombstones, the catalog's rows and requests follow. A frame of a kind that this version does not know is refused,
 //! unless its kind has the top bit set. Every byte is covered by a checksum, and a file without
 //! its end frame is no snapshot.
 //!
 //! A file gets its name when it is complete and durable, so that one that is half written or half
 //! received is never taken for a snapshot. The newest two are kept.
 
+mod columns;
 mod decode;
 mod encode;
 pub mod receive;
@@ -22,7 +23,6 @@ mod store;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use lan_agent::ask::RequestId;
 use serde::{Deserialize, Serialize};
 
 pub use decode::{Decoder, FormatError};
@@ -30,7 +30,7 @@ pub use encode::Encoder;
 pub use store::{PIECE_LEN, SnapshotError, Store};
 
 use super::protocol::SnapshotMeta;
-use crate::state::{Applied, State, kv::Key};
+use crate::state::{State, catalog::Indexes, clock::Clock, kv::Key, requests::Age};
 
 /// How every snapshot starts; the last byte is the version of the frame format.
 pub const MAGIC: &[u8; 8] = b"CWSNAP\0\x01";
@@ -48,6 +48,10 @@ const HEADER: u8 = 1;
 const KEYS: u8 = 2;
 const TOMBSTONES: u8 = 3;
 const REQUESTS: u8 = 4;
+const NODES: u8 = 5;
+const SERVICES: u8 = 6;
+const CHECKS: u8 = 7;
+const GROUPS: u8 = 8;
 const END: u8 = 0x7f;
 
 /// Kind, length and checksum of a frame.
@@ -69,6 +73,12 @@ struct Header {
     meta: SnapshotMeta,
     applied: u64,
     kv_index: u64,
+    #[serde(default)]
+    clock: Clock,
+    #[serde(default)]
+    ages: Vec<Age>,
+    #[serde(default)]
+    catalog: Indexes,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -91,14 +101,6 @@ struct TombstoneRow {
     key: Key,
     #[serde(rename = "i")]
     index: u64,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct RequestRow {
-    #[serde(rename = "r")]
-    request: RequestId,
-    #[serde(rename = "a")]
-    applied: Applied,
 }
 
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]

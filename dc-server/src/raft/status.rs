@@ -1,6 +1,6 @@
 //! What Raft says of itself: who leads, who takes part, how far the log is.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, sync::atomic::Ordering, time::Duration};
 
 use openraft::{Instant as _, ServerState, TokioInstant, async_runtime::watch::WatchReceiver};
 use tokio::{sync::watch, time::Instant};
@@ -164,6 +164,25 @@ impl Raft {
         let alone = self.raft.voter_ids().eq([self.id]);
         let recent = |acked: TokioInstant| acked.elapsed() < self.timing.silence_max();
         (alone || leader.last_quorum_acked().is_none_or(recent)) && self.health.broken().is_none()
+    }
+
+    /// Tells whether this server leads for certain and has applied all that was acknowledged before
+    /// this call, from what openraft published last, without asking its task.
+    ///
+    /// A quorum that answered promised to vote for nobody else until the lease has run out, counted
+    /// from when it was asked, whatever happened since; but for a leader that told another one to
+    /// stand at once. What earlier leaders acknowledged is applied when something of the own term is.
+    pub(super) fn holds_lease(&self) -> bool {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let term = metrics.vote.leader_id().term;
+        let acked = metrics.last_quorum_acked.as_ref().map(|acked| acked.elapsed());
+        let alone = || metrics.membership_config.voter_ids().eq([self.id]);
+        metrics.state == ServerState::Leader
+            && metrics.last_applied.is_some_and(|last| last.committed_leader_id().term == term)
+            && (acked.is_some_and(|ago| ago < self.timing.election_max) || alone())
+            && self.handed_over.load(Ordering::Acquire) != term
+            && metrics.running_state.is_ok()
     }
 
     /// Returns the server that leads, unless it was not heard for longer than a leader may be

@@ -5,10 +5,13 @@
 //! older servers. A new kind stops them, with a sentence that says so, unless its number has
 //! [`OPTIONAL`] set: then they pass it over.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
-use lan_agent::ask::{Question, RequestId, TxnOp};
+use lan_agent::{
+    ask::{Question, RequestId, TxnOp},
+    catalog::{Deregistration, Registration},
+};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::kv::Key;
@@ -21,6 +24,8 @@ const KV_DELETE: u16 = 2;
 const KV_DELETE_TREE: u16 = 3;
 const TXN: u16 = 4;
 const REAP_TOMBSTONES: u16 = 5;
+const REGISTER: u16 = 6;
+const DEREGISTER: u16 = 7;
 
 /// What a command does.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,6 +63,10 @@ pub enum Op {
         /// The index.
         upto: u64,
     },
+    /// Takes a node, a service and checks into the catalog.
+    Register(Arc<Registration>),
+    /// Removes a node, a service or a check from the catalog.
+    Deregister(Deregistration),
 }
 
 /// Why a command can't be applied.
@@ -87,6 +96,10 @@ pub struct Command {
     /// Makes a repeated write apply once; `None` for what a leader does on its own account.
     #[serde(rename = "r", default, skip_serializing_if = "Option::is_none")]
     pub request: Option<RequestId>,
+    /// When its leader wrote it, in milliseconds since 1970 by its own clock: moves the time that
+    /// the servers agree on.
+    #[serde(rename = "t", default, skip_serializing_if = "Option::is_none")]
+    pub stamp_ms: Option<u64>,
     /// The number of the kind.
     #[serde(rename = "k")]
     pub kind: u16,
@@ -154,6 +167,8 @@ impl Op {
                 Some(Op::KvDeleteTree { prefix: prefix.as_str().into() })
             }
             Question::Txn { ops } => Some(Op::Txn { ops: ops.clone() }),
+            Question::Register(registration) => Some(Op::Register(registration.clone())),
+            Question::Deregister(what) => Some(Op::Deregister(what.clone())),
             _ => None,
         }
     }
@@ -174,6 +189,8 @@ impl Op {
             }
             Op::Txn { ops } => (TXN, named(&TxnBody { ops: ops.clone() })?),
             Op::ReapTombstones { upto } => (REAP_TOMBSTONES, named(&ReapBody { upto: *upto })?),
+            Op::Register(registration) => (REGISTER, named(&**registration)?),
+            Op::Deregister(what) => (DEREGISTER, named(what)?),
         })
     }
 }
@@ -184,7 +201,7 @@ impl Command {
         // Writing plain maps of numbers, text and bytes into memory can't fail; should it ever,
         // the empty body is refused by everyone who reads it.
         let (kind, body) = op.encode().unwrap_or_default();
-        Self { request, kind, body: body.into() }
+        Self { request, stamp_ms: None, kind, body: body.into() }
     }
 
     /// Decodes the operation.
@@ -210,6 +227,8 @@ impl Command {
                 let ReapBody { upto } = self.read()?;
                 Op::ReapTombstones { upto }
             }
+            REGISTER => Op::Register(Arc::new(self.read()?)),
+            DEREGISTER => Op::Deregister(self.read()?),
             kind => return Err(Refused::UnknownKind { kind }),
         })
     }

@@ -1,16 +1,28 @@
 //! The state against a model that is too simple to be wrong, and the rules one by one.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
-use lan_agent::ask::{KvVerb, RequestId, TxnOp};
+use lan_agent::{
+    ask::{
+        CatalogOp, CatalogRecord, CatalogVerb, KvOp, KvVerb, Question, RequestId, TxnOp,
+        question::{TXN_OPS_MAX, WRITE_LEN_MAX},
+    },
+    catalog::{
+        Check, Deregistration, Health, Node, Registration, Removed, Service, ServiceAddress,
+        Weights,
+    },
+};
 use proptest::prelude::*;
 use uuid::Uuid;
 
 use super::{
-    Applied, Command, Op, Refused, State, Touched, command, requests::REQUESTS_MAX, txn::Failure,
-    watch::Topic, watch::Watches,
+    Applied, Command, Op, Refused, State, Touched, command,
+    txn::{Failure, Outcome},
+    watch::Topic,
+    watch::Watches,
 };
+use crate::raft::COMMAND_LEN_MAX;
 
 #[derive(Debug, Clone, Default, PartialEq)]
 struct Model {
@@ -62,7 +74,9 @@ impl Model {
                 self.tombstones.retain(|_, index| *index > *upto);
                 true
             }
-            Op::Txn { .. } => unreachable!("not generated here"),
+            Op::Txn { .. } | Op::Register(_) | Op::Deregister(_) => {
+                unreachable!("not generated here")
+            }
         }
     }
 
@@ -158,13 +172,13 @@ proptest! {
     ) {
         let watches = Watches::default();
         let watchers: Vec<_> = topics.iter().map(|(prefix, text)| {
-            let topic = if *prefix { Topic::Prefix(text) } else { Topic::Key(text) };
-            let watch = watches.watch(topic);
-            let changed = Box::pin(watch.changed());
+            let topic = if *prefix { Topic::Prefix(text.as_str().into()) } else { Topic::Key(text.as_str().into()) };
+            let watch = watches.watch(vec![topic]);
+            let changed = watch.changed();
             (watch, changed)
         }).collect();
         prop_assert_eq!(watches.len(), topics.len());
-        watches.wake(&Touched { keys: vec![written.as_str().into()] });
+        watches.wake(&Touched { keys: vec![written.as_str().into()], ..Touched::default() });
         for ((prefix, text), (watch, changed)) in topics.iter().zip(watchers) {
             let concerned = if *prefix { written.starts_with(text) } else { written == *text };
             let mut changed = changed;
@@ -218,21 +232,33 @@ fn a_request_that_was_applied_is_answered_as_it_was() {
 }
 
 #[test]
-fn the_oldest_requests_are_forgotten() {
+fn a_request_is_remembered_for_a_minute_of_the_leaders_clocks() {
     let mut state = State::default();
-    let op = set("a", "1");
-    let id = |n: u64| RequestId(Uuid::from_u128(u128::from(n)));
-    for n in 1..=REQUESTS_MAX as u64 + 10 {
-        let command = Command::new(Some(id(n)), &op);
-        state.apply(n, &command, &mut Touched::default()).unwrap();
+    let id = |n: u64| Some(RequestId(Uuid::from_u128(u128::from(n))));
+    let mut write = |index: u64, request: u64, stamp_ms: u64| {
+        let value = index.to_string().into();
+        let op = Op::KvSet { key: "a".into(), value, flags: 0, cas: None };
+        let command = Command { stamp_ms: Some(stamp_ms), ..Command::new(id(request), &op) };
+        state.apply(index, &command, &mut Touched::default()).unwrap();
+        state.kv().get("a").unwrap().modify_index
+    };
+    let (one, other) = (1_800_000_000_000, 1_700_000_000_000);
+    assert_eq!(write(1, 1, one), 1);
+    // Twenty thousand writes a second, under another leader meanwhile, whose clock is far behind.
+    for n in 2..=100_000 {
+        let leader = if n < 50_000 { one } else { other };
+        write(n, n, leader + n / 20);
     }
-    assert_eq!(state.requests().len(), REQUESTS_MAX);
-    assert!(state.requests().get(id(10)).is_none());
-    assert!(state.requests().get(id(11)).is_some());
+    assert_eq!(write(100_001, 1, other + 5_001), 100_000, "it was applied before");
+    for second in 1..=70 {
+        let n = 200_000 + second;
+        write(n, n, other + 6_000 + second * 1_000);
+    }
+    assert_eq!(write(300_000, 1, other + 77_000), 300_000, "it is forgotten");
 }
 
 fn op(verb: KvVerb, key: &str, value: &'static str, index: u64) -> TxnOp {
-    TxnOp { verb, key: key.to_owned(), value: value.into(), flags: 0, index }
+    TxnOp::Kv(KvOp { verb, key: key.to_owned(), value: value.into(), flags: 0, index })
 }
 
 #[test]
@@ -267,6 +293,83 @@ fn a_transaction_changes_all_or_nothing() {
     assert_eq!(touched, ["b", "a"]);
 }
 
+/// With everything in it that a registration can have.
+fn registration() -> Registration {
+    let texts = |key: &str, value: &str| [(key.into(), value.into())].into();
+    let node = Node {
+        name: "n1".into(),
+        id: "0a".into(),
+        address: "10.0.0.1".into(),
+        tagged_addresses: texts("lan", "10.0.0.1"),
+        meta: texts("rack", "r1"),
+    };
+    let wan = ServiceAddress { address: "1.2.3.4".into(), port: 81 };
+    let service = Service {
+        id: "web-1".into(),
+        name: "web".into(),
+        kind: "k".into(),
+        address: "10.0.0.2".into(),
+        tagged_addresses: [("wan".into(), wan)].into(),
+        port: 80,
+        tags: vec!["v1".into()],
+        meta: texts("team", "a"),
+        weights: Weights { passing: 5, warning: 2 },
+        enable_tag_override: true,
+    };
+    let check = Check {
+        id: "k1".into(),
+        name: "ping".into(),
+        status: Health::Warning,
+        notes: "no".into(),
+        output: "out".into(),
+        service_id: "web-1".into(),
+        service_name: "web".into(),
+        kind: "ttl".into(),
+        definition: "{\"TTL\":1}".into(),
+    };
+    Registration { node, skip_node_update: true, service: Some(service), checks: vec![check] }
+}
+
+fn deregistration(what: Removed) -> Deregistration {
+    Deregistration { node: "n1".into(), what }
+}
+
+/// One on each kind of record.
+fn catalog_ops() -> Vec<TxnOp> {
+    let Registration { node, service, mut checks, .. } = registration();
+    let service = service.unwrap();
+    let records = [
+        (CatalogVerb::Set, CatalogRecord::Node(node)),
+        (CatalogVerb::Cas, CatalogRecord::Service("n1".into(), service)),
+        (CatalogVerb::Set, CatalogRecord::Check("n1".into(), checks.remove(0))),
+    ];
+    let op = |(verb, record)| TxnOp::Catalog(Box::new(CatalogOp { verb, record, index: 0 }));
+    records.map(op).into()
+}
+
+#[test]
+fn a_transaction_changes_keys_and_the_catalog_together_or_neither() {
+    let mut state = State::default();
+    let set = op(KvVerb::Set, "a", "1", 0);
+    let missing = op(KvVerb::Get, "none", "", 0);
+    let all = [vec![set.clone()], catalog_ops()].concat();
+    let mut touched = Touched::default();
+    let failing = Command::new(None, &Op::Txn { ops: [all.clone(), vec![missing]].concat() });
+    let Ok(Applied::Txn(outcome)) = state.apply(1, &failing, &mut touched) else { panic!() };
+    assert_eq!(outcome.failures.len(), 1);
+    assert_eq!(touched, Touched::default());
+    assert!(state.kv().is_empty() && state.catalog().is_empty());
+
+    let done = Command::new(None, &Op::Txn { ops: all });
+    let Ok(Applied::Txn(outcome)) = state.apply(2, &done, &mut touched) else { panic!() };
+    assert_eq!((outcome.failures.len(), outcome.results.len()), (0, 4));
+    assert!(touched.keys.len() == 1 && !touched.parts.is_empty());
+    let host = state.catalog().host(&"n1".into()).unwrap();
+    assert_eq!((host.instances().count(), host.checks().count()), (1, 1));
+    let bytes = rmp_serde::to_vec_named(&*outcome).unwrap();
+    assert_eq!(rmp_serde::from_slice::<Outcome>(&bytes).unwrap(), *outcome);
+}
+
 #[test]
 fn commands_look_on_disk_as_they_always_did() {
     let request = Some(RequestId(Uuid::from_u128(0x1122_3344)));
@@ -277,6 +380,10 @@ fn commands_look_on_disk_as_they_always_did() {
         bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>()
     };
     let golden = [
+        (
+            Command { stamp_ms: Some(1_800_000_000_000), ..Command::new(request, &set) },
+            "84a172c41000000000000000000000000011223344a174cf000001a3185c5000a16b01a162c41d84a36b6579a16ba576616c7565c4027600a5666c61677307a363617309",
+        ),
         (
             Command::new(request, &set),
             "83a172c41000000000000000000000000011223344a16b01a162c41d84a36b6579a16ba576616c7565c4027600a5666c61677307a363617309",
@@ -293,12 +400,24 @@ fn commands_look_on_disk_as_they_always_did() {
             Command::new(None, &Op::ReapTombstones { upto: 300 }),
             "82a16b05a162c40981a47570746fcd012c",
         ),
+        (
+            Command::new(None, &Op::Register(Arc::new(registration()))),
+            "82a16b06a162c4de84a16e85a16ea26e31a26964a23061a161a831302e302e302e31a2746181a36c616ea831302e302e302e31a16d81a47261636ba27231a4736b6970c3a1738aa26964a57765622d31a16ea3776562a16ba16ba161a831302e302e302e32a2746181a377616e82a161a7312e322e332e34a17051a17050a17491a27631a16d81a47465616da161a17782a17005a17702a16fc3a1639189a26964a26b31a16ea470696e67a173a77761726e696e67a26e6fa26e6fa36f7574a36f7574a3736964a57765622d31a2736ea3776562a16ba374746ca164a97b2254544c223a317d",
+        ),
+        (
+            Command::new(None, &Op::Deregister(deregistration(Removed::Service("web-1".into())))),
+            "82a16b07a162c41782a16ea26e31a17781a773657276696365a57765622d31",
+        ),
+        (
+            Command::new(None, &Op::Deregister(deregistration(Removed::Node))),
+            "82a16b07a162c40d82a16ea26e31a177a46e6f6465",
+        ),
     ];
     for (command, expected) in golden {
         assert_eq!(hex(&command), expected);
         let bytes = rmp_serde::to_vec_named(&command).unwrap();
         let read: Command = rmp_serde::from_slice(&bytes).unwrap();
-        assert_eq!(read.op(), command.op());
+        assert_eq!((read.op(), read.stamp_ms), (command.op(), command.stamp_ms));
     }
 }
 
@@ -309,11 +428,35 @@ fn every_command_reads_back() {
         Op::KvDelete { key: "k".into(), cas: Some(3) },
         Op::KvDeleteTree { prefix: "".into() },
         Op::Txn { ops: vec![op(KvVerb::DeleteCas, "k", "", 4), op(KvVerb::GetTree, "", "", 0)] },
+        Op::Txn { ops: catalog_ops() },
         Op::ReapTombstones { upto: 1 },
+        Op::Register(Arc::new(registration())),
+        Op::Register(Arc::default()),
+        Op::Deregister(deregistration(Removed::Node)),
+        Op::Deregister(deregistration(Removed::Service("web-1".into()))),
+        Op::Deregister(deregistration(Removed::Check("k".into()))),
     ];
     for op in ops {
         assert_eq!(Command::new(None, &op).op(), Ok(op));
     }
+}
+
+#[test]
+fn the_largest_transaction_is_far_below_what_the_log_takes() {
+    let value = Bytes::from(vec![0xff; WRITE_LEN_MAX / TXN_OPS_MAX - 1]);
+    let numbers = u64::MAX;
+    let set = KvOp {
+        verb: KvVerb::CheckNotExists,
+        key: "k".to_owned(),
+        value,
+        flags: numbers,
+        index: numbers,
+    };
+    let ops = vec![TxnOp::Kv(set); TXN_OPS_MAX];
+    assert_eq!(Question::Txn { ops: ops.clone() }.written_len(), WRITE_LEN_MAX);
+    let request = Some(RequestId(Uuid::from_u128(u128::MAX)));
+    let command = Command::new(request, &Op::Txn { ops });
+    assert!(command.body.len() < COMMAND_LEN_MAX * 6 / 10, "{command}");
 }
 
 #[test]

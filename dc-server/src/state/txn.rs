@@ -1,23 +1,29 @@
 //! Transactions: all operations or none.
 //!
-//! The operations run one after the other on a copy of the table, each seeing what the ones
+//! The operations run one after the other on a copy of the tables, each seeing what the ones
 //! before it did. All failures are gathered, as Consul does; when there is one, the copy is
 //! thrown away.
 
+mod keys;
+mod records;
+
 use bytes::Bytes;
-use lan_agent::ask::{KvVerb, TxnOp};
+use lan_agent::{
+    ask::TxnOp,
+    catalog::{Check, Node, Service, Text},
+};
 use serde::{Deserialize, Serialize};
 
 use super::{
     Touched,
-    kv::{Entry, Key, Table},
+    catalog::{Catalog, Record},
+    kv::{Key, Table},
 };
 
 /// What came of a transaction.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outcome {
-    /// The entries that were read or written, in the order of the operations; empty when there
-    /// are failures.
+    /// What was read or written, in the order of the operations; empty when there are failures.
     #[serde(default)]
     pub results: Vec<Found>,
     /// Why nothing was changed; empty when all operations were carried out.
@@ -25,9 +31,39 @@ pub struct Outcome {
     pub failures: Vec<Failure>,
 }
 
+/// What an operation read or wrote. Told apart by its fields: entries came first, and have no name
+/// for what they are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Found {
+    /// An entry under a key.
+    Entry(FoundEntry),
+    /// A record of the catalog.
+    Record(FoundRecord),
+}
+
+/// A record of the catalog in the results of a transaction.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FoundRecord {
+    /// A node.
+    Node(Record<Node>),
+    /// An instance of a service.
+    Service(Record<Service>),
+    /// A check, with what it shows of its node and its service.
+    Check {
+        /// The name of the node.
+        node: Text,
+        /// The tags of the service.
+        tags: Vec<Text>,
+        /// The check.
+        check: Record<Check>,
+    },
+}
+
 /// An entry in the results of a transaction.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Found {
+pub struct FoundEntry {
     /// The key.
     pub key: Key,
     /// The value of a read; `None` for a write, whose author knows it.
@@ -56,113 +92,60 @@ pub struct Failure {
 impl Outcome {
     /// Returns about how many bytes the outcome keeps in memory.
     pub fn weight(&self) -> usize {
-        let found =
-            |found: &Found| 64 + found.key.len() + found.value.as_ref().map_or(0, Bytes::len);
+        let found = |found: &Found| 64 + found.text_len();
         let failed = |failure: &Failure| 32 + failure.what.len();
         self.results.iter().map(found).sum::<usize>()
             + self.failures.iter().map(failed).sum::<usize>()
     }
 }
 
-/// Runs a transaction on the table; the table is unchanged when an operation fails.
-pub fn run(table: &mut Table, index: u64, ops: Vec<TxnOp>, touched: &mut Touched) -> Outcome {
-    let mut copy = table.clone();
-    let touched_before = touched.keys.len();
+impl Found {
+    fn text_len(&self) -> usize {
+        match self {
+            Found::Entry(entry) => entry.key.len() + entry.value.as_ref().map_or(0, Bytes::len),
+            Found::Record(FoundRecord::Node(node)) => node.value.text_len(),
+            Found::Record(FoundRecord::Service(service)) => service.value.text_len(),
+            Found::Record(FoundRecord::Check { node, tags, check }) => {
+                let tags = tags.iter().map(|tag| tag.len()).sum::<usize>();
+                node.len() + tags + check.value.text_len()
+            }
+        }
+    }
+}
+
+/// Runs a transaction on the tables, which are unchanged when an operation fails.
+pub fn run(
+    kv: &mut Table,
+    catalog: &mut Catalog,
+    index: u64,
+    ops: Vec<TxnOp>,
+    touched: &mut Touched,
+) -> Outcome {
+    let (mut kv_copy, mut catalog_copy) = (kv.clone(), catalog.clone());
+    let (keys_before, parts_before) = (touched.keys.len(), touched.parts.len());
     let mut outcome = Outcome::default();
     for (op_index, op) in ops.into_iter().enumerate() {
-        if let Err(what) = step(&mut copy, index, op, &mut outcome.results, touched) {
+        let results = &mut outcome.results;
+        let done = match op {
+            TxnOp::Kv(op) => keys::step(&mut kv_copy, index, op, results, touched),
+            TxnOp::Catalog(op) => records::step(&mut catalog_copy, index, *op, results, touched),
+        };
+        if let Err(what) = done {
             outcome.failures.push(Failure { op: op_index, what });
         }
     }
     if outcome.failures.is_empty() {
-        *table = copy;
+        (*kv, *catalog) = (kv_copy, catalog_copy);
     } else {
         outcome.results.clear();
-        touched.keys.truncate(touched_before);
+        touched.keys.truncate(keys_before);
+        touched.parts.truncate(parts_before);
     }
     outcome
 }
 
 /// Answers a transaction that only reads.
-pub fn read(table: &Table, ops: &[TxnOp]) -> Outcome {
-    run(&mut table.clone(), table.index(), ops.to_vec(), &mut Touched::default())
-}
-
-fn step(
-    table: &mut Table,
-    index: u64,
-    op: TxnOp,
-    results: &mut Vec<Found>,
-    touched: &mut Touched,
-) -> Result<(), String> {
-    let TxnOp { verb, key, value, flags, index: cas } = op;
-    let whole_tree = matches!(verb, KvVerb::GetTree | KvVerb::DeleteTree);
-    if key.is_empty() && !whole_tree {
-        return Err("Must provide key".to_owned());
-    }
-    match verb {
-        KvVerb::Set | KvVerb::Cas => {
-            let cas = (verb == KvVerb::Cas).then_some(cas);
-            if !table.set(index, key.as_str().into(), value, flags, cas, touched) {
-                return Err(format!("failed to set key {key:?}, index is stale"));
-            }
-            results.extend(table.get(&key).map(|entry| written(&key, entry)));
-        }
-        KvVerb::Delete => {
-            table.delete(index, &key, None, touched);
-        }
-        KvVerb::DeleteCas => {
-            if !table.delete(index, &key, Some(cas), touched) {
-                return Err(format!("failed to delete key {key:?}, index is stale"));
-            }
-        }
-        KvVerb::DeleteTree => {
-            table.delete_tree(index, &key, touched);
-        }
-        KvVerb::Get => match table.get(&key) {
-            Some(entry) => results.push(found(&key, entry)),
-            None => return Err(format!("key {key:?} doesn't exist")),
-        },
-        KvVerb::GetOrEmpty => results.push(match table.get(&key) {
-            Some(entry) => found(&key, entry),
-            None => nothing(&key, flags),
-        }),
-        KvVerb::GetTree => results.extend(table.below(&key).map(|(key, entry)| found(key, entry))),
-        KvVerb::CheckIndex => results.push(check_index(table, &key, cas)?),
-        KvVerb::CheckNotExists => {
-            if table.get(&key).is_some() {
-                return Err(format!("key {key:?} exists"));
-            }
-        }
-    }
-    Ok(())
-}
-
-fn check_index(table: &Table, key: &str, cas: u64) -> Result<Found, String> {
-    match table.get(key) {
-        None => Err(format!("failed to check index, key {key:?} doesn't exist")),
-        Some(entry) if entry.modify_index == cas => Ok(written(key, entry)),
-        Some(entry) => Err(format!(
-            "failed index check for key {key:?}, current modify index {} != {cas}",
-            entry.modify_index
-        )),
-    }
-}
-
-fn found(key: &str, entry: &Entry) -> Found {
-    Found { value: Some(entry.value.clone()), ..written(key, entry) }
-}
-
-fn written(key: &str, entry: &Entry) -> Found {
-    Found {
-        key: key.into(),
-        value: None,
-        flags: entry.flags,
-        create_index: entry.create_index,
-        modify_index: entry.modify_index,
-    }
-}
-
-fn nothing(key: &str, flags: u64) -> Found {
-    Found { key: key.into(), value: None, flags, create_index: 0, modify_index: 0 }
+pub fn read(kv: &Table, catalog: &Catalog, ops: &[TxnOp]) -> Outcome {
+    let (mut kv, mut catalog) = (kv.clone(), catalog.clone());
+    run(&mut kv, &mut catalog, 0, ops.to_vec(), &mut Touched::default())
 }

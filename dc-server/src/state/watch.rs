@@ -1,9 +1,10 @@
-//! Who waits for which key or prefix, so that a write wakes only those.
+//! Who waits for which key, prefix or part of the catalog, so that a write wakes only those.
 //!
 //! Waiting for the same thing shares one bell. A watcher registers, then looks at the state, then
 //! waits; the writer publishes the state, then rings: nothing is missed. The registry is
 //! behind a lock that is held for lookups only, never across an await. Ten thousand watchers
-//! cost memory; a write looks up its key, and the prefixes of its key that somebody waits for.
+//! cost memory; a write looks up what it touched, and the prefixes of its keys that somebody
+//! waits for.
 
 use std::{
     collections::BTreeMap,
@@ -11,17 +12,20 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use tokio::sync::{Notify, futures::OwnedNotified};
+use futures::future::{BoxFuture, FutureExt, select_all};
+use tokio::sync::Notify;
 
-use super::Touched;
+use super::{Touched, catalog::Part, kv::Key};
 
 /// What is waited for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Topic<'a> {
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Topic {
     /// One key.
-    Key(&'a str),
+    Key(Key),
     /// Every key below a prefix.
-    Prefix(&'a str),
+    Prefix(Key),
+    /// A part of the catalog.
+    Catalog(Part),
 }
 
 /// The registry of watchers; clones share it.
@@ -34,51 +38,54 @@ pub struct Watches {
 #[derive(Debug)]
 pub struct Watch {
     watches: Watches,
-    prefix: bool,
-    topic: Box<str>,
-    bell: Arc<Notify>,
+    topics: Vec<(Topic, Arc<Notify>)>,
 }
 
 #[derive(Debug, Default)]
 struct Registry {
-    keys: Bells,
-    prefixes: Bells,
-    restores: u64,
-}
-
-#[derive(Debug, Default)]
-struct Bells {
-    rung: BTreeMap<Box<str>, Bell>,
+    exact: Bells<Topic>,
+    prefixes: Bells<Key>,
 }
 
 #[derive(Debug)]
+struct Bells<T> {
+    rung: BTreeMap<T, Bell>,
+}
+
+#[derive(Debug, Default)]
 struct Bell {
     notify: Arc<Notify>,
     watchers: usize,
 }
 
 impl Watches {
-    /// Registers a watcher.
-    pub fn watch(&self, topic: Topic<'_>) -> Watch {
-        let (prefix, text) = match topic {
-            Topic::Key(key) => (false, key),
-            Topic::Prefix(prefix) => (true, prefix),
-        };
-        let bell = self.lock().bells(prefix).join(text);
-        Watch { watches: self.clone(), prefix, topic: text.into(), bell }
+    /// Registers a watcher for a change of any of these.
+    pub fn watch(&self, topics: Vec<Topic>) -> Watch {
+        let mut registry = self.lock();
+        let topics = topics.into_iter().map(|topic| {
+            let bell = match &topic {
+                Topic::Prefix(prefix) => registry.prefixes.join(prefix.clone()),
+                topic => registry.exact.join(topic.clone()),
+            };
+            (topic, bell)
+        });
+        Watch { topics: topics.collect(), watches: self.clone() }
     }
 
     /// Wakes those whom the changes concern. The changed state must be published already.
     pub fn wake(&self, touched: &Touched) {
-        if touched.keys.is_empty() {
-            return;
-        }
         let mut woken = Vec::new();
         {
             let registry = self.lock();
+            if registry.is_empty() {
+                return;
+            }
             for key in &touched.keys {
-                registry.keys.collect_exact(key, &mut woken);
+                registry.exact.collect(&Topic::Key(key.clone()), &mut woken);
                 registry.prefixes.collect_prefixes(key, &mut woken);
+            }
+            for part in &touched.parts {
+                registry.exact.collect(&Topic::Catalog(part.clone()), &mut woken);
             }
         }
         for bell in woken {
@@ -88,38 +95,20 @@ impl Watches {
 
     /// Wakes everyone: the state was replaced by a snapshot.
     pub fn wake_all(&self) {
-        let woken: Vec<_> = {
-            let mut registry = self.lock();
-            registry.restores += 1;
-            let Registry { keys, prefixes, .. } = &*registry;
-            keys.rung
-                .values()
-                .chain(prefixes.rung.values())
-                .map(|bell| bell.notify.clone())
-                .collect()
-        };
+        let woken: Vec<_> = self.lock().bells().map(|bell| bell.notify.clone()).collect();
         for bell in woken {
             bell.notify_waiters();
         }
     }
 
-    /// Returns how often the state was replaced by a snapshot: indexes of before mean nothing
-    /// after it.
-    pub fn restores(&self) -> u64 {
-        self.lock().restores
-    }
-
-    /// Returns the number of watchers.
+    /// Returns the number of watchers, each counted for everything that it waits for.
     pub fn len(&self) -> usize {
-        let registry = self.lock();
-        let bells = registry.keys.rung.values().chain(registry.prefixes.rung.values());
-        bells.map(|bell| bell.watchers).sum()
+        self.lock().bells().map(|bell| bell.watchers).sum()
     }
 
     /// Tells whether nobody watches.
     pub fn is_empty(&self) -> bool {
-        let registry = self.lock();
-        registry.keys.rung.is_empty() && registry.prefixes.rung.is_empty()
+        self.lock().is_empty()
     }
 
     fn lock(&self) -> MutexGuard<'_, Registry> {
@@ -128,40 +117,59 @@ impl Watches {
 }
 
 impl Watch {
+    /// Tells whether this waits for these, in this order.
+    pub fn is_for(&self, topics: &[Topic]) -> bool {
+        self.topics.iter().map(|(topic, _)| topic).eq(topics)
+    }
+
     /// Returns a future that ends at the next change. It counts from this call, not from when it
-    /// is first polled: take it, look at the state, then await it.
-    pub fn changed(&self) -> OwnedNotified {
-        self.bell.clone().notified_owned()
+    /// is first polled: take it, look at the state, then await it. Waiting for nothing never ends.
+    pub fn changed(&self) -> BoxFuture<'static, ()> {
+        let mut bells = self.topics.iter().map(|(_, bell)| bell.clone().notified_owned().boxed());
+        match (bells.len(), bells.next()) {
+            (1, Some(only)) => only,
+            (_, Some(first)) => select_all([first].into_iter().chain(bells)).map(|_| ()).boxed(),
+            (_, None) => std::future::pending().boxed(),
+        }
     }
 }
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        self.watches.lock().bells(self.prefix).leave(&self.topic);
+        let mut registry = self.watches.lock();
+        for (topic, _) in &self.topics {
+            match topic {
+                Topic::Prefix(prefix) => registry.prefixes.leave(prefix),
+                topic => registry.exact.leave(topic),
+            }
+        }
     }
 }
 
 impl Registry {
-    fn bells(&mut self, prefix: bool) -> &mut Bells {
-        if prefix { &mut self.prefixes } else { &mut self.keys }
+    fn bells(&self) -> impl Iterator<Item = &Bell> {
+        self.exact.rung.values().chain(self.prefixes.rung.values())
+    }
+
+    fn is_empty(&self) -> bool {
+        self.exact.rung.is_empty() && self.prefixes.rung.is_empty()
     }
 }
 
-impl Bells {
-    fn join(&mut self, topic: &str) -> Arc<Notify> {
-        if !self.rung.contains_key(topic) {
-            self.rung.insert(topic.into(), Bell { notify: Arc::default(), watchers: 0 });
-        }
-        match self.rung.get_mut(topic) {
-            Some(bell) => {
-                bell.watchers += 1;
-                bell.notify.clone()
-            }
-            None => Arc::default(),
-        }
+impl<T> Default for Bells<T> {
+    fn default() -> Self {
+        Self { rung: BTreeMap::new() }
+    }
+}
+
+impl<T: Ord> Bells<T> {
+    fn join(&mut self, topic: T) -> Arc<Notify> {
+        let bell = self.rung.entry(topic).or_default();
+        bell.watchers += 1;
+        bell.notify.clone()
     }
 
-    fn leave(&mut self, topic: &str) {
+    fn leave(&mut self, topic: &T) {
         if let Some(bell) = self.rung.get_mut(topic) {
             bell.watchers -= 1;
             if bell.watchers == 0 {
@@ -170,10 +178,12 @@ impl Bells {
         }
     }
 
-    fn collect_exact(&self, key: &str, woken: &mut Vec<Arc<Notify>>) {
-        woken.extend(self.rung.get(key).map(|bell| bell.notify.clone()));
+    fn collect(&self, topic: &T, woken: &mut Vec<Arc<Notify>>) {
+        woken.extend(self.rung.get(topic).map(|bell| bell.notify.clone()));
     }
+}
 
+impl Bells<Key> {
     /// Collects the bells of all prefixes of a key. Walks down from the key: the greatest topic
     /// not above it is either a prefix of it, or shares only so many bytes with it that no longer
     /// prefix can be there.

@@ -1,13 +1,21 @@
 //! The questions, each with the number that it has on the wire.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+
+use crate::catalog::{Check, Deregistration, Lookup, Node, Registration, Service, Text};
 
 /// Most operations in one transaction, as Consul has it.
 pub const TXN_OPS_MAX: usize = 128;
 
-/// Largest value of a key, as Consul has it: 512 KiB.
+/// Largest value of a key unless an operator wants it otherwise, as Consul has it: 512 KiB.
 pub const VALUE_LEN_MAX: usize = 512 * 1024;
+
+/// Most bytes of keys and values in one write, whatever operators want: far below what one
+/// command of a server's log holds.
+pub const WRITE_LEN_MAX: usize = 4 * 1024 * 1024;
 
 /// What is asked. Reads answer to [`super::Consistency`]; writes go to the leader.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,7 +43,7 @@ pub enum Question {
     KvPut {
         /// The key.
         key: String,
-        /// The value, at most [`VALUE_LEN_MAX`] bytes.
+        /// The value; with the key at most [`WRITE_LEN_MAX`] bytes.
         value: Bytes,
         /// The client's own number.
         flags: u64,
@@ -60,6 +68,13 @@ pub enum Question {
         /// 1 to [`TXN_OPS_MAX`] operations.
         ops: Vec<TxnOp>,
     },
+    /// Takes a node, a service or checks into the catalog, with at most [`WRITE_LEN_MAX`] bytes of
+    /// text: `true`.
+    Register(Arc<Registration>),
+    /// Removes a node, a service or a check from the catalog: `true`, also when it is not there.
+    Deregister(Deregistration),
+    /// What the catalog holds.
+    Lookup(Lookup),
     /// The leader's address as a JSON string; empty when there is none.
     StatusLeader,
     /// The addresses of the Raft peers as a JSON list.
@@ -71,8 +86,21 @@ pub enum Question {
 }
 
 /// One operation of a transaction.
+///
+/// On the wire and in the log the two are told apart by their fields: those on keys came first and
+/// have no name for what they are.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TxnOp {
+#[serde(untagged)]
+pub enum TxnOp {
+    /// On a key or a tree of keys.
+    Kv(KvOp),
+    /// On the catalog.
+    Catalog(Box<CatalogOp>),
+}
+
+/// What is done with a key or a tree of keys.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KvOp {
     /// What to do with the key.
     pub verb: KvVerb,
     /// The key, or the prefix of a tree.
@@ -86,6 +114,32 @@ pub struct TxnOp {
     /// The index of a comparison.
     #[serde(default)]
     pub index: u64,
+}
+
+/// What is done with a record of the catalog.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CatalogOp {
+    /// What to do with it.
+    #[serde(rename = "do")]
+    pub verb: CatalogVerb,
+    /// The record: whole to be set, else only what names it.
+    #[serde(rename = "with")]
+    pub record: CatalogRecord,
+    /// The index of a comparison.
+    #[serde(rename = "i", default)]
+    pub index: u64,
+}
+
+/// A record of the catalog.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CatalogRecord {
+    /// A node, named by its id or its name.
+    Node(Node),
+    /// An instance on the node with this name.
+    Service(Text, Service),
+    /// A check on the node with this name.
+    Check(Text, Check),
 }
 
 /// What an operation of a transaction does, by Consul's names.
@@ -114,6 +168,63 @@ pub enum KvVerb {
     DeleteCas,
 }
 
+/// What an operation does with a record of the catalog, by Consul's names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CatalogVerb {
+    /// Sets it.
+    Set,
+    /// Sets it if its modify index is as given; 0: only if it is not there.
+    Cas,
+    /// Reads it; fails when it is not there.
+    Get,
+    /// Removes it with what depends on it.
+    Delete,
+    /// The same if its modify index is as given.
+    DeleteCas,
+}
+
+impl CatalogVerb {
+    /// Reads Consul's name; `None` for anything else.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Some(match name {
+            "set" => CatalogVerb::Set,
+            "cas" => CatalogVerb::Cas,
+            "get" => CatalogVerb::Get,
+            "delete" => CatalogVerb::Delete,
+            "delete-cas" => CatalogVerb::DeleteCas,
+            _ => return None,
+        })
+    }
+
+    /// Tells whether the operation changes nothing.
+    pub fn reads(self) -> bool {
+        self == CatalogVerb::Get
+    }
+}
+
+impl TxnOp {
+    /// Tells whether the operation changes nothing.
+    pub fn reads(&self) -> bool {
+        match self {
+            TxnOp::Kv(op) => op.verb.reads(),
+            TxnOp::Catalog(op) => op.verb.reads(),
+        }
+    }
+
+    /// Returns how many bytes of keys and values, or of texts, it writes.
+    pub fn written_len(&self) -> usize {
+        match self {
+            TxnOp::Kv(op) => op.key.len() + op.value.len(),
+            TxnOp::Catalog(op) => match &op.record {
+                CatalogRecord::Node(node) => node.text_len(),
+                CatalogRecord::Service(node, service) => node.len() + service.text_len(),
+                CatalogRecord::Check(node, check) => node.len() + check.text_len(),
+            },
+        }
+    }
+}
+
 impl KvVerb {
     /// Tells whether the operation changes nothing.
     pub fn reads(self) -> bool {
@@ -131,20 +242,33 @@ impl KvVerb {
 }
 
 impl Question {
+    /// Returns how many bytes of keys and values, or of texts, it writes.
+    pub fn written_len(&self) -> usize {
+        match self {
+            Question::KvPut { key, value, .. } => key.len() + value.len(),
+            Question::Txn { ops } => ops.iter().map(TxnOp::written_len).sum(),
+            Question::Register(registration) => registration.text_len(),
+            _ => 0,
+        }
+    }
+
     /// Tells whether answering it changes nothing.
     pub fn reads(&self) -> bool {
         match self {
             Question::KvGet { .. }
             | Question::KvList { .. }
             | Question::KvKeys { .. }
+            | Question::Lookup(_)
             | Question::StatusLeader
             | Question::StatusPeers
             | Question::Datacenters
             | Question::RaftConfiguration => true,
-            Question::KvPut { .. } | Question::KvDelete { .. } | Question::KvDeleteTree { .. } => {
-                false
-            }
-            Question::Txn { ops } => ops.iter().all(|op| op.verb.reads()),
+            Question::KvPut { .. }
+            | Question::KvDelete { .. }
+            | Question::KvDeleteTree { .. }
+            | Question::Register(_)
+            | Question::Deregister(_) => false,
+            Question::Txn { ops } => ops.iter().all(TxnOp::reads),
         }
     }
 }

@@ -12,7 +12,7 @@
 //! it does not know keeps its sentence. Bytes that are none of this are [`AskError::Bad`] on
 //! the server's side and [`AskError::Failed`] on the asker's; nothing panics.
 
-use std::{borrow::Cow, time::Duration};
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
@@ -32,7 +32,7 @@ const PREFIX_LEN: usize = 4;
 
 /// Longest time that a deadline may be away, whatever a peer says: the longest blocking query
 /// is 10 minutes and a sixteenth.
-const DEADLINE_MAX: Duration = Duration::from_secs(900);
+pub const DEADLINE_MAX: Duration = Duration::from_secs(900);
 
 #[derive(Serialize, Deserialize)]
 struct AskHead<'a> {
@@ -97,6 +97,9 @@ mod kind {
     pub(super) const STATUS_PEERS: u16 = 9;
     pub(super) const DATACENTERS: u16 = 10;
     pub(super) const RAFT_CONFIGURATION: u16 = 11;
+    pub(super) const REGISTER: u16 = 12;
+    pub(super) const DEREGISTER: u16 = 13;
+    pub(super) const LOOKUP: u16 = 14;
 }
 
 /// Kind numbers of errors. A number is never given away twice.
@@ -258,6 +261,9 @@ fn kind_of(question: &Question) -> u16 {
         Question::StatusPeers => kind::STATUS_PEERS,
         Question::Datacenters => kind::DATACENTERS,
         Question::RaftConfiguration => kind::RAFT_CONFIGURATION,
+        Question::Register(_) => kind::REGISTER,
+        Question::Deregister(_) => kind::DEREGISTER,
+        Question::Lookup(_) => kind::LOOKUP,
     }
 }
 
@@ -271,10 +277,11 @@ fn question_len(question: &Question) -> usize {
             Question::KvList { prefix }
             | Question::KvKeys { prefix, .. }
             | Question::KvDeleteTree { prefix } => prefix.len(),
-            Question::Txn { ops } => {
-                ops.iter().map(|op| FIELDS + op.key.len() + op.value.len()).sum()
-            }
-            Question::StatusLeader
+            Question::Txn { ops } => ops.iter().map(|op| FIELDS + op.written_len()).sum(),
+            Question::Register(_)
+            | Question::Deregister(_)
+            | Question::Lookup(_)
+            | Question::StatusLeader
             | Question::StatusPeers
             | Question::Datacenters
             | Question::RaftConfiguration => 0,
@@ -295,6 +302,9 @@ fn write_question(out: &mut BytesMut, question: &Question) {
         }
         Question::KvDelete { key, cas } => write(out, &KvDelete { key: key.into(), cas: *cas }),
         Question::Txn { ops } => write(out, &Txn { ops: Cow::Borrowed(ops) }),
+        Question::Register(registration) => write(out, &**registration),
+        Question::Deregister(deregistration) => write(out, deregistration),
+        Question::Lookup(lookup) => write(out, lookup),
         Question::StatusLeader
         | Question::StatusPeers
         | Question::Datacenters
@@ -329,6 +339,9 @@ fn read_question(kind: u16, body: &[u8]) -> Result<Question, AskError> {
             prefix: read::<KvTree<'_>>(body, "question")?.prefix.into_owned(),
         },
         kind::TXN => Question::Txn { ops: read::<Txn<'_>>(body, "question")?.ops.into_owned() },
+        kind::REGISTER => Question::Register(Arc::new(read(body, "question")?)),
+        kind::DEREGISTER => Question::Deregister(read(body, "question")?),
+        kind::LOOKUP => Question::Lookup(read(body, "question")?),
         kind::STATUS_LEADER => Question::StatusLeader,
         kind::STATUS_PEERS => Question::StatusPeers,
         kind::DATACENTERS => Question::Datacenters,
@@ -341,24 +354,22 @@ fn read_question(kind: u16, body: &[u8]) -> Result<Question, AskError> {
     bounded(question)
 }
 
-/// Holds questions from the link to the same bounds as those from HTTP.
+/// Holds questions from the link to the bounds that no operator can change.
 fn bounded(question: Question) -> Result<Question, AskError> {
-    let value_len_max = match &question {
-        Question::KvPut { value, .. } => value.len(),
-        Question::Txn { ops } if ops.len() > question::TXN_OPS_MAX => {
-            return Err(AskError::TooLarge(format!(
-                "Transaction contains too many operations ({} > {})",
-                ops.len(),
-                question::TXN_OPS_MAX
-            )));
-        }
-        Question::Txn { ops } => ops.iter().map(|op| op.value.len()).max().unwrap_or(0),
-        _ => 0,
-    };
-    if value_len_max > question::VALUE_LEN_MAX {
+    if let Question::Txn { ops } = &question
+        && ops.len() > question::TXN_OPS_MAX
+    {
         return Err(AskError::TooLarge(format!(
-            "Value of {value_len_max} bytes is too large, max size: {} bytes",
-            question::VALUE_LEN_MAX
+            "Transaction contains too many operations ({} > {})",
+            ops.len(),
+            question::TXN_OPS_MAX
+        )));
+    }
+    let len = question.written_len();
+    if len > question::WRITE_LEN_MAX {
+        return Err(AskError::TooLarge(format!(
+            "A write of {len} bytes is too large, max size: {} bytes",
+            question::WRITE_LEN_MAX
         )));
     }
     Ok(question)

@@ -14,7 +14,8 @@ use uuid::Uuid;
 
 use super::{
     error::Failure,
-    wait::{WAIT_DEFAULT, parse_wait},
+    rules::{Bounds, Peer, Rules},
+    wait::parse_wait,
 };
 use crate::{
     agent::Agent,
@@ -31,9 +32,17 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 /// What a blocking query takes beyond its wait: the jitter of a sixteenth, and this for the way.
 const BLOCKING_SLACK: Duration = Duration::from_secs(10);
 
+/// What all requests to an interface have in common.
+pub(super) struct Interface {
+    pub(super) agent: Arc<Agent>,
+    pub(super) rules: Rules,
+    pub(super) bounds: Bounds,
+}
+
 /// A request on its way to its handler.
 pub(super) struct Context {
     pub(super) agent: Arc<Agent>,
+    pub(super) bounds: Bounds,
     pub(super) parts: Parts,
     pub(super) trace: TraceId,
     body: Body,
@@ -52,10 +61,16 @@ struct Manner {
 }
 
 impl Context {
-    pub(super) fn new(agent: Arc<Agent>, request: Request<Body>) -> Self {
+    pub(super) fn new(interface: &Interface, request: Request<Body>) -> Self {
         let (parts, body) = request.into_parts();
+        let agent = interface.agent.clone();
         let trace = trace_of(&parts.headers).unwrap_or_else(|| agent.new_trace());
-        Self { agent, parts, trace, body }
+        Self { agent, bounds: interface.bounds, parts, trace, body }
+    }
+
+    /// Returns who sent the request.
+    pub(super) fn peer(&self) -> Option<&Peer> {
+        self.parts.extensions.get()
     }
 
     /// Returns the query's parameters.
@@ -66,7 +81,7 @@ impl Context {
     /// Returns what follows a prefix in the path, percent-decoded.
     pub(super) fn path_after(&self, prefix: &str) -> Result<String, Failure> {
         let rest = self.parts.uri.path().strip_prefix(prefix).unwrap_or_default();
-        match decoded(rest, Plus::Literal) {
+        match decoded_path(rest) {
             Some(text) => Ok(text.into_owned()),
             None => Err(Failure::bad("The path is not UTF-8")),
         }
@@ -80,6 +95,11 @@ impl Context {
     /// Asks without blocking, whatever the parameters say.
     pub(super) fn ask_now(&self, question: Question) -> Asking {
         self.ask(question, |manner| Manner { blocking: None, ..manner })
+    }
+
+    /// Asks without blocking in a datacenter, or in the one that the parameters say.
+    pub(super) fn ask_in(&self, dc: Option<Datacenter>, question: Question) -> Asking {
+        self.ask(question, |manner| Manner { blocking: None, dc: dc.or(manner.dc), ..manner })
     }
 
     /// Reads the body, or refuses one over `len_max` bytes; `setting` says where the bound is set.
@@ -108,7 +128,7 @@ impl Context {
 
     /// The future does not borrow the context, whose body can't be shared between threads.
     fn ask(&self, question: Question, change: impl FnOnce(Manner) -> Manner) -> Asking {
-        let manner = Manner::parse(self.query(), &self.parts.headers).map(change);
+        let manner = Manner::parse(self.query(), &self.parts.headers, &self.bounds).map(change);
         let agent = self.agent.clone();
         let trace = self.trace;
         Box::pin(async move {
@@ -119,12 +139,12 @@ impl Context {
 }
 
 impl Manner {
-    fn parse(query: Query<'_>, headers: &HeaderMap) -> Result<Self, Failure> {
+    fn parse(query: Query<'_>, headers: &HeaderMap, bounds: &Bounds) -> Result<Self, Failure> {
         let mut index = 0;
-        let mut wait = WAIT_DEFAULT;
+        let mut wait = Duration::ZERO;
         let mut dc = None;
         let mut token = None;
-        let (mut stale, mut consistent) = (false, false);
+        let (mut stale, mut consistent, mut cached) = (false, false, false);
         for (name, value) in query.pairs() {
             match name.as_ref() {
                 "index" if !value.is_empty() => {
@@ -140,6 +160,7 @@ impl Manner {
                 "token" if !value.is_empty() => token = Some(value.into_owned()),
                 "stale" => stale = true,
                 "consistent" => consistent = true,
+                "cached" => cached = true,
                 _ => {}
             }
         }
@@ -148,11 +169,15 @@ impl Manner {
                 let text = "Cannot specify ?stale with ?consistent, conflicting semantics.";
                 return Err(Failure::bad(text));
             }
+            (false, true) if cached => {
+                let text = "Cannot specify ?cached with ?consistent, conflicting semantics.";
+                return Err(Failure::bad(text));
+            }
             (true, false) => Consistency::Stale,
             (false, true) => Consistency::Consistent,
             (false, false) => Consistency::Default,
         };
-        let blocking = (index > 0).then_some(Blocking { index, wait });
+        let blocking = (index > 0).then(|| Blocking { index, wait: bounds.wait(wait) });
         let token = token.or_else(|| header_token(headers)).unwrap_or_default();
         Ok(Self { dc, consistency, blocking, token })
     }
@@ -206,6 +231,11 @@ enum Plus {
     Literal,
     /// A space, in queries.
     Space,
+}
+
+/// Undoes the percent-encoding of a path; `None` when what comes out is not UTF-8.
+pub(super) fn decoded_path(path: &str) -> Option<Cow<'_, str>> {
+    decoded(path, Plus::Literal)
 }
 
 /// Undoes percent-encoding; `None` when what comes out is not UTF-8.
@@ -280,9 +310,10 @@ fn trace_of(headers: &HeaderMap) -> Option<TraceId> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::rules::WAIT_DEFAULT;
 
     fn manner(query: &str) -> Result<Manner, Failure> {
-        Manner::parse(Query(query), &HeaderMap::new())
+        Manner::parse(Query(query), &HeaderMap::new(), &Bounds::default())
     }
 
     #[test]
@@ -306,6 +337,17 @@ mod tests {
     }
 
     #[test]
+    fn waits_are_held_to_what_the_operator_wants() {
+        let [wait_default, wait_max] = [7, 20].map(Duration::from_secs);
+        let bounds = Bounds { wait_default, wait_max, ..Bounds::default() };
+        for (query, seconds) in [("index=1", 7), ("index=1&wait=9s", 9), ("index=1&wait=1m", 20)] {
+            let manner = Manner::parse(Query(query), &HeaderMap::new(), &bounds).unwrap();
+            let wait = Duration::from_secs(seconds);
+            assert_eq!(manner.blocking, Some(Blocking { index: 1, wait }), "{query}");
+        }
+    }
+
+    #[test]
     fn wrong_parameters_are_refused_in_the_words_of_consul() {
         for (query, text) in [
             ("index=x", "Invalid index"),
@@ -323,7 +365,10 @@ mod tests {
     fn tokens_come_from_the_parameter_then_the_header_then_bearer() {
         let mut headers = HeaderMap::new();
         headers.insert("authorization", "Bearer three".parse().unwrap());
-        let token = |query, headers: &_| Manner::parse(Query(query), headers).unwrap().token;
+        let bounds = Bounds::default();
+        let token = |query, headers: &HeaderMap| {
+            Manner::parse(Query(query), headers, &bounds).unwrap().token
+        };
         assert_eq!(token("", &headers), "three");
         headers.insert("x-consul-token", "two".parse().unwrap());
         assert_eq!(token("", &headers), "two");

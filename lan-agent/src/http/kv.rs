@@ -5,13 +5,13 @@ use super::{
     error::Failure,
     reply::{Indexed, Reply},
 };
-use crate::ask::{Question, question::VALUE_LEN_MAX};
+use crate::ask::Question;
 
 /// Where keys begin.
 pub(super) const PREFIX: &str = "/v1/kv/";
 
 /// What 413 says of the bound of a value.
-const VALUE_SETTING: &str = "The bound of a value is fixed.";
+const VALUE_SETTING: &str = "It is set by limits.kv_max_value_size.";
 
 /// `GET`: one key, or those below it with `?recurse`, or their names with `?keys`.
 pub(super) async fn get(cx: Context) -> Result<Reply, Failure> {
@@ -47,7 +47,7 @@ pub(super) async fn put(mut cx: Context) -> Result<Reply, Failure> {
     }
     let flags = number(query, "flags")?.unwrap_or(0);
     let cas = number(query, "cas")?;
-    let value = cx.take_body(VALUE_LEN_MAX, VALUE_SETTING).await?;
+    let value = cx.take_body(cx.bounds.value_len_max, VALUE_SETTING).await?;
     let answer = cx.ask_now(Question::KvPut { key, value, flags, cas }).await?;
     Ok(Reply::answer(answer, Indexed::No))
 }

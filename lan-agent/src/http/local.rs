@@ -63,13 +63,15 @@ pub(super) async fn own(cx: Context) -> Result<Reply, Failure> {
 
 /// `/v1/agent/version`.
 pub(super) async fn version(cx: Context) -> Result<Reply, Failure> {
-    let version = &cx.agent.config.me.version;
-    Ok(Reply::value(&json!({
-        "SHA": cx.agent.config.revision,
-        "BuildDate": "1970-01-01T00:00:00Z",
-        "HumanVersion": version,
-        "FIPS": "",
-    })))
+    let config = &cx.agent.config;
+    let mut shown = Map::new();
+    shown.insert("SHA".to_owned(), config.revision.into());
+    if let Some(date) = config.build_date {
+        shown.insert("BuildDate".to_owned(), date.into());
+    }
+    shown.insert("HumanVersion".to_owned(), config.me.version.as_str().into());
+    shown.insert("FIPS".to_owned(), "".into());
+    Ok(Reply::value(&Value::Object(shown)))
 }
 
 /// `/v1/agent/host`.
@@ -223,9 +225,17 @@ fn stats(agent: &Agent, members: &[Member]) -> Value {
     let count = |status| members.iter().filter(|member| member.status == status).count();
     let me = &agent.config.me;
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let (services, checks, waiting) = agent.local.look(|state| {
+        let waiting = state.checks().filter(|it| &*it.check.kind == "ttl").count();
+        (state.services().count(), state.checks().count(), waiting)
+    });
     let mut stats = json!({
         "agent": {
-            "check_monitors": "0", "check_ttls": "0", "checks": "0", "services": "0",
+            "check_monitors": (checks - waiting).to_string(),
+            "check_ttls": waiting.to_string(),
+            "checks": checks.to_string(),
+            "services": services.to_string(),
+            "sync_failures": agent.local.failures().to_string(),
         },
         "build": { "prerelease": "", "revision": agent.config.revision, "version": me.version },
         "consul": { "acl": "disabled", "server": (me.role == Role::Server).to_string() },

@@ -170,7 +170,7 @@ impl Wish {
         headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         // A failure shows the id that the logs have, also when nobody asked for it.
         if (self.traced || reply.status.is_server_error())
-            && let Ok(value) = HeaderValue::try_from(self.trace.0.to_string())
+            && let Ok(value) = HeaderValue::try_from(self.trace.to_string())
         {
             headers.insert(HeaderName::from_static(TRACE), value);
         }

@@ -6,29 +6,29 @@ use axum::{
     Router,
     body::Body,
     extract::{Request, State},
-    http::{HeaderName, HeaderValue, Method, Response, StatusCode, header},
+    http::{HeaderName, HeaderValue, Method, Response, StatusCode, Uri, header},
     middleware::map_response,
     routing::{MethodFilter, MethodRouter, any},
 };
 use tokio::time::Instant;
+use tracing::{Instrument, debug, warn};
 
 use super::{
-    context::Context,
+    catalog, checks,
+    context::{Context, Interface},
     error::Failure,
-    kv, local,
+    health, kv, local,
     reply::{Reply, Wish},
-    status, txn,
+    services, status, txn,
 };
-use crate::agent::Agent;
-
 /// Headers that every response carries.
 pub(super) type Headers = Arc<[(HeaderName, HeaderValue)]>;
 
-type Routes = MethodRouter<Arc<Agent>>;
+type Routes = MethodRouter<Arc<Interface>>;
 
 /// Makes the table of all endpoints. `headers` are added to every response.
-pub(super) fn table(agent: Arc<Agent>, headers: Headers) -> Router {
-    let table = endpoints(agent);
+pub(super) fn table(interface: Interface, headers: Headers) -> Router {
+    let table = endpoints(Arc::new(interface));
     if headers.is_empty() {
         return table;
     }
@@ -40,20 +40,20 @@ pub(super) fn table(agent: Arc<Agent>, headers: Headers) -> Router {
     }))
 }
 
-fn endpoints(agent: Arc<Agent>) -> Router {
+fn endpoints(interface: Arc<Interface>) -> Router {
     let kv = || {
         let methods = on(MethodFilter::GET, kv::get);
         let methods = methods.merge(on(MethodFilter::PUT, kv::put));
         only("OPTIONS,GET,PUT,DELETE", methods.merge(on(MethodFilter::DELETE, kv::delete)))
     };
     Router::new()
-        .route("/v1/kv", any(|| async { moved("/v1/kv/") }))
+        .route("/v1/kv", any(moved))
         .route("/v1/kv/", kv())
         .route("/v1/kv/{*key}", kv())
         .route("/v1/txn", put(txn::put))
         .route("/v1/status/leader", get(status::leader))
         .route("/v1/status/peers", get(status::peers))
-        .route("/v1/catalog/datacenters", get(status::datacenters))
+        .merge(catalog_endpoints())
         .route("/v1/operator/raft/configuration", get(status::raft_configuration))
         .route("/v1/agent/self", get(local::own))
         .route("/v1/agent/version", get(local::version))
@@ -65,8 +65,55 @@ fn endpoints(agent: Arc<Agent>) -> Router {
         .route("/v1/agent/leave", put(local::leave))
         .route("/v1/agent/force-leave/", put(local::force_leave))
         .route("/v1/agent/force-leave/{*node}", put(local::force_leave))
+        .merge(own_services())
         .fallback(|| async { nothing_here() })
-        .with_state(agent)
+        .with_state(interface)
+}
+
+fn catalog_endpoints() -> Router<Arc<Interface>> {
+    let table = Router::new()
+        .route("/v1/catalog/register", put(catalog::register))
+        .route("/v1/catalog/deregister", put(catalog::deregister))
+        .route("/v1/catalog/datacenters", get(status::datacenters))
+        .route("/v1/catalog/nodes", get(catalog::nodes))
+        .route("/v1/catalog/services", get(catalog::services));
+    let named = [
+        ("/v1/catalog/node", get(catalog::node)),
+        ("/v1/catalog/node-services", get(catalog::node_services)),
+        ("/v1/catalog/service", get(catalog::service)),
+        ("/v1/catalog/connect", get(catalog::connect)),
+        ("/v1/health/node", get(health::node)),
+        ("/v1/health/checks", get(health::checks)),
+        ("/v1/health/state", get(health::state)),
+        ("/v1/health/service", get(health::service)),
+        ("/v1/health/connect", get(health::connect)),
+    ];
+    named.into_iter().fold(table, |table, (path, methods)| {
+        table
+            .route(path, any(moved))
+            .route(&format!("{path}/"), methods.clone())
+            .route(&format!("{path}/{{*name}}"), methods)
+    })
+}
+
+/// What runs on this node.
+fn own_services() -> Router<Arc<Interface>> {
+    Router::new()
+        .route("/v1/agent/services", get(services::list))
+        .route("/v1/agent/service/{*id}", get(services::one))
+        .route("/v1/agent/service/register", put(services::register))
+        .route("/v1/agent/service/deregister/{*id}", put(services::deregister))
+        .route("/v1/agent/service/maintenance/{*id}", put(services::maintain))
+        .route("/v1/agent/maintenance", put(services::maintain_node))
+        .route("/v1/agent/health/service/id/{*id}", get(services::health_by_id))
+        .route("/v1/agent/health/service/name/{*name}", get(services::health_by_name))
+        .route("/v1/agent/checks", get(checks::list))
+        .route("/v1/agent/check/register", put(checks::register))
+        .route("/v1/agent/check/deregister/{*id}", put(checks::deregister))
+        .route("/v1/agent/check/pass/{*id}", put(checks::pass))
+        .route("/v1/agent/check/warn/{*id}", put(checks::warn))
+        .route("/v1/agent/check/fail/{*id}", put(checks::fail))
+        .route("/v1/agent/check/update/{*id}", put(checks::update))
 }
 
 fn get<F, R>(handler: F) -> Routes
@@ -90,15 +137,15 @@ where
     F: Fn(Context) -> R + Copy + Send + Sync + 'static,
     R: Future<Output = Result<Reply, Failure>> + Send + 'static,
 {
-    axum::routing::on(method, move |State(agent): State<Arc<Agent>>, request: Request| {
-        answer(agent, request, handler)
+    axum::routing::on(method, move |State(interface): State<Arc<Interface>>, request: Request| {
+        answer(interface, request, handler)
     })
 }
 
 /// Answers `OPTIONS` with the methods, and refuses all others. `HEAD` is one of the others.
 fn only(allow: &'static str, methods: Routes) -> Routes {
-    let refuse = move |State(agent): State<Arc<Agent>>, request: Request| {
-        answer(agent, request, move |cx| std::future::ready(refused(&cx.parts.method, allow)))
+    let refuse = move |State(interface): State<Arc<Interface>>, request: Request| {
+        answer(interface, request, move |cx| std::future::ready(refused(&cx.parts.method, allow)))
     };
     methods.on(MethodFilter::HEAD, refuse).fallback(refuse)
 }
@@ -112,24 +159,44 @@ fn refused(method: &Method, allow: &'static str) -> Result<Reply, Failure> {
     Err(Failure { allow: Some(allow), ..Failure::new(StatusCode::METHOD_NOT_ALLOWED, text) })
 }
 
-/// Carries a request through its handler, and counts it.
-async fn answer<F, R>(agent: Arc<Agent>, request: Request, handler: F) -> Response<Body>
+/// Carries a request through its handler, within the span of its trace.
+async fn answer<F, R>(interface: Arc<Interface>, request: Request, handler: F) -> Response<Body>
+where
+    F: Fn(Context) -> R,
+    R: Future<Output = Result<Reply, Failure>>,
+{
+    let cx = Context::new(&interface, request);
+    let span = cx.trace.span();
+    handle(interface, cx, handler).instrument(span).await
+}
+
+/// Handles a request, unless the rules forbid it, and counts it.
+async fn handle<F, R>(interface: Arc<Interface>, cx: Context, handler: F) -> Response<Body>
 where
     F: Fn(Context) -> R,
     R: Future<Output = Result<Reply, Failure>>,
 {
     let began = Instant::now();
-    let cx = Context::new(agent.clone(), request);
+    let agent = &interface.agent;
+    // The path only: parameters may hold tokens.
+    let (method, path) = (&cx.parts.method, cx.parts.uri.path());
+    debug!(%method, path, from = cx.peer().map(display), "HTTP request");
+    let allowed = interface.rules.check(method, path, cx.peer());
     let wish = Wish::of(&cx);
     let blocking = cx.query().has("index");
     let trace = cx.trace;
-    let reply = handler(cx).await.unwrap_or_else(|failure| {
+    let outcome = match allowed {
+        Ok(()) => handler(cx).await,
+        Err(failure) => Err(failure),
+    };
+    let reply = outcome.unwrap_or_else(|failure| {
         if failure.status.is_server_error() {
-            tracing::warn!(trace = %trace.0, error = %failure.text, "request failed");
+            warn!(%trace, error = %failure.text, "request failed");
         }
         Reply::from(failure)
     });
     let response = wish.respond(reply).await;
+    debug!(status = response.status().as_u16(), took = ?began.elapsed(), "HTTP answer");
     match response.status().as_u16() {
         500.. => agent.metrics.http_failed.increment(1),
         400.. => agent.metrics.http_refused.increment(1),
@@ -147,9 +214,13 @@ fn nothing_here() -> Response<Body> {
     response
 }
 
-fn moved(to: &'static str) -> Response<Body> {
+/// Sends a path that lacks the slash at its end to where it is.
+async fn moved(uri: Uri) -> Response<Body> {
+    let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
     let mut response = nothing_here();
-    *response.status_mut() = StatusCode::MOVED_PERMANENTLY;
-    response.headers_mut().insert(header::LOCATION, HeaderValue::from_static(to));
+    if let Ok(to) = HeaderValue::try_from(format!("{}/{query}", uri.path())) {
+        *response.status_mut() = StatusCode::MOVED_PERMANENTLY;
+        response.headers_mut().insert(header::LOCATION, to);
+    }
     response
 }

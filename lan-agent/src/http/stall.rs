@@ -17,18 +17,29 @@ use tokio::{
 /// A stream that fails when writing stands still for too long.
 pub(super) struct Unstalled<S> {
     stream: S,
+    writing: Wait,
+    /// Apart from writes, because TLS takes a write while there is room in its buffer; a socket
+    /// on the other hand has always flushed.
+    flushing: Wait,
+}
+
+/// How long something has not gone on.
+struct Wait {
     patience: Duration,
-    /// Made when a write first has to wait, and used again.
+    /// Made when there first is something to wait for, and used again.
     alarm: Option<Pin<Box<Sleep>>>,
     waiting: bool,
 }
 
 impl<S> Unstalled<S> {
     pub(super) fn new(stream: S, patience: Duration) -> Self {
-        Self { stream, patience, alarm: None, waiting: false }
+        let wait = || Wait { patience, alarm: None, waiting: false };
+        Self { stream, writing: wait(), flushing: wait() }
     }
+}
 
-    /// Lets a result pass, unless it is that of a write that waited too long.
+impl Wait {
+    /// Lets a result pass, unless it was waited for too long.
     fn judge<T>(
         &mut self,
         cx: &mut Context<'_>,
@@ -71,7 +82,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Unstalled<S> {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(cx, buf);
-        self.judge(cx, written)
+        self.writing.judge(cx, written)
     }
 
     fn poll_write_vectored(
@@ -80,7 +91,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Unstalled<S> {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
-        self.judge(cx, written)
+        self.writing.judge(cx, written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -88,11 +99,13 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Unstalled<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+        self.flushing.judge(cx, flushed)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        let ended = Pin::new(&mut self.stream).poll_shutdown(cx);
+        self.flushing.judge(cx, ended)
     }
 }
 
@@ -114,6 +127,16 @@ mod tests {
             far.read_exact(&mut buf).await.unwrap();
         }
         let error = writing.await.unwrap().unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_buffer_took_must_be_read_too() {
+        let (near, _far) = tokio::io::duplex(16);
+        let patience = Duration::from_secs(60);
+        let mut near = Unstalled::new(tokio::io::BufWriter::new(near), patience);
+        near.write_all(&[0; 64]).await.unwrap();
+        let error = near.flush().await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     }
 }

@@ -3,6 +3,7 @@
 use super::{
     context::Context,
     error::Failure,
+    lookup::missed,
     reply::{Indexed, Reply},
 };
 use crate::ask::Question;
@@ -19,7 +20,8 @@ pub(super) async fn peers(cx: Context) -> Result<Reply, Failure> {
 
 /// `/v1/catalog/datacenters`.
 pub(super) async fn datacenters(cx: Context) -> Result<Reply, Failure> {
-    plain(cx, Question::Datacenters).await
+    let answer = cx.ask_now(Question::Datacenters).await?;
+    Ok(missed(Reply::answer(answer, Indexed::No), cx.query()))
 }
 
 /// `/v1/operator/raft/configuration`.

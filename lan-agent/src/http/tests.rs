@@ -2,6 +2,10 @@
 
 pub(super) mod fake;
 
+mod catalog;
+mod own;
+mod places;
+
 use std::time::Duration;
 
 use fake::{Client, Fake, Rig, found, raw_exchange};
@@ -11,7 +15,9 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::ask::{Answer, AskError, Blocking, Consistency, KvVerb, Meta, Outcome, Question, TxnOp};
+use crate::ask::{
+    Answer, AskError, Blocking, Consistency, KvOp, KvVerb, Meta, Outcome, Question, TxnOp,
+};
 
 fn meta(index: u64) -> Meta {
     Meta {
@@ -219,12 +225,13 @@ async fn blocking_reads_carry_index_and_wait_and_their_deadline() {
 #[tokio::test]
 async fn every_request_has_its_own_id_and_the_trace_of_its_client() {
     let rig = Rig::start(Fake::answering(found(meta(1), "true")));
-    let trace = "4bf92f35-77b3-4da6-a3ce-929d0e0e4736";
-    let headers = [("X-Causeway-Trace", trace), ("X-Consul-Token", "t0")];
+    let (given, trace) =
+        ("4bf92f35-77b3-4da6-a3ce-929d0e0e4736", "4bf92f3577b34da6a3ce929d0e0e4736");
+    let headers = [("X-Causeway-Trace", given), ("X-Consul-Token", "t0")];
     let got = rig.client.send("PUT", "/v1/kv/a", &headers, "v").await;
     let first = rig.fake.last();
     assert_eq!(got.header("x-causeway-trace"), trace);
-    assert_eq!((first.trace.0.to_string().as_str(), first.token.as_str()), (trace, "t0"));
+    assert_eq!((first.trace.to_string().as_str(), first.token.as_str()), (trace, "t0"));
     rig.client.send("PUT", "/v1/kv/a?token=t1", &headers, "v").await;
     let second = rig.fake.last();
     assert_eq!(second.token, "t1");
@@ -257,8 +264,8 @@ async fn transactions_are_read_and_conflicts_are_409() {
     let got = rig.client.send("PUT", "/v1/txn", &[], body).await;
     assert_eq!((got.status, got.body.as_str()), (409, "{}"));
     let value = b"hi".as_slice().into();
-    let op = TxnOp { verb: KvVerb::Cas, key: "a".to_owned(), value, flags: 0, index: 3 };
-    assert_eq!(rig.fake.last().question, Question::Txn { ops: vec![op] });
+    let op = KvOp { verb: KvVerb::Cas, key: "a".to_owned(), value, flags: 0, index: 3 };
+    assert_eq!(rig.fake.last().question, Question::Txn { ops: vec![TxnOp::Kv(op)] });
     let got = rig.client.send("PUT", "/v1/txn", &[], r#"[{"KV":{"Verb":"frob"}}]"#).await;
     assert_eq!(got.status, 409);
     let expected = r#"{"Results":null,"Errors":[{"OpIndex":0,"What":"unknown KV verb \"frob\""}]}"#;
@@ -335,6 +342,65 @@ async fn configured_headers_are_on_every_response() {
     for path in ["/v1/kv/a", "/v1/nothing"] {
         assert_eq!(rig.client.get(path).await.header("x-frame-options"), "DENY");
     }
+}
+
+#[tokio::test]
+async fn what_the_operator_forbids_is_403_and_never_asked() {
+    let rig = Rig::with(Fake::answering(found(meta(1), "true")), |config| {
+        config.rules.blocked = vec!["/v1/agent/".to_owned()];
+        config.rules.writers = vec!["10.0.0.0/8".parse().unwrap()];
+    });
+    let got = rig.client.get("/v1/agent/self").await;
+    assert_eq!(got.status, 403);
+    assert_eq!(got.body, "Endpoint is blocked by agent configuration");
+    let got = rig.client.send("PUT", "/v1/kv/a", &[], "v").await;
+    assert_eq!((got.status, got.body.as_str()), (403, "Access is restricted"));
+    assert_eq!(rig.fake.count(), 0);
+    assert_eq!(rig.client.get("/v1/kv/a").await.status, 200);
+}
+
+#[tokio::test]
+async fn who_is_in_a_network_that_may_write_writes() {
+    let rig = Rig::with(Fake::answering(found(meta(1), "true")), |config| {
+        config.rules.writers = vec!["127.0.0.0/8".parse().unwrap()];
+    });
+    assert_eq!(rig.client.send("PUT", "/v1/kv/a", &[], "v").await.status, 200);
+}
+
+#[tokio::test]
+async fn bounds_of_bodies_and_waits_are_the_operators() {
+    let rig = Rig::with(Fake::answering(found(meta(1), "true")), |config| {
+        config.bounds.value_len_max = 3;
+        config.bounds.txn_len_max = 5;
+        config.bounds.wait_default = Duration::from_secs(7);
+        config.bounds.wait_max = Duration::from_secs(9);
+    });
+    assert_eq!(rig.client.send("PUT", "/v1/kv/a", &[], "123").await.status, 200);
+    let got = rig.client.send("PUT", "/v1/kv/a", &[], "1234").await;
+    assert_eq!(got.status, 413);
+    assert_eq!(
+        got.body,
+        "Request body(4 bytes) too large, max size: 3 bytes. It is set by limits.kv_max_value_size."
+    );
+    let got = rig.client.send("PUT", "/v1/txn", &[], "[    ]").await;
+    assert_eq!(got.status, 413);
+    assert!(got.body.ends_with("It is set by limits.txn_max_req_len."), "{}", got.body);
+    for (wait, seconds) in [("", 7), ("&wait=8s", 8), ("&wait=1h", 9)] {
+        rig.client.get(&format!("/v1/kv/a?index=3{wait}")).await;
+        let wait = Duration::from_secs(seconds);
+        assert_eq!(rig.fake.last().blocking, Some(Blocking { index: 3, wait }));
+    }
+}
+
+#[tokio::test]
+async fn a_head_that_is_too_long_is_431() {
+    let rig = Rig::with(Fake::answering(found(meta(1), "true")), |config| {
+        config.bounds.head_len_max = 16 * 1024;
+    });
+    let short = format!("/v1/kv/{}", "k".repeat(15 * 1024));
+    assert_eq!(rig.client.get(&short).await.status, 200);
+    let long = format!("/v1/kv/{}", "k".repeat(17 * 1024));
+    assert_eq!(rig.client.get(&long).await.status, 431);
 }
 
 proptest! {

@@ -1,4 +1,4 @@
-//! `/v1/txn`: several operations on keys, all or none.
+//! `/v1/txn`: several operations on keys and on the catalog, all or none.
 
 use axum::http::StatusCode;
 use base64::{Engine, prelude::BASE64_STANDARD};
@@ -9,17 +9,17 @@ use super::{
     error::Failure,
     reply::{Indexed, Reply},
 };
-use crate::ask::{KvVerb, Question, TxnOp, question::TXN_OPS_MAX};
+use crate::{
+    ask::{KvOp, KvVerb, Question, TxnOp, question::TXN_OPS_MAX},
+    definition::{self, DefinitionError},
+};
 
-/// Longest body, as Consul has it.
-const BODY_LEN_MAX: usize = 512 * 1024;
-
-/// What 413 says of that bound.
-const BODY_SETTING: &str = "The bound of a transaction is fixed.";
+/// What 413 says of the bound of a body.
+const BODY_SETTING: &str = "It is set by limits.txn_max_req_len.";
 
 /// `PUT`: carries out all operations of the JSON list, or none.
 pub(super) async fn put(mut cx: Context) -> Result<Reply, Failure> {
-    let body = cx.take_body(BODY_LEN_MAX, BODY_SETTING).await?;
+    let body = cx.take_body(cx.bounds.txn_len_max, BODY_SETTING).await?;
     let ops = match parse(&body)? {
         Parsed::Ops(ops) => ops,
         Parsed::Refused(errors) => {
@@ -48,7 +48,7 @@ fn parse(body: &[u8]) -> Result<Parsed, Failure> {
     if body.is_empty() {
         return Err(failed("EOF".to_owned()));
     }
-    let list: Vec<Map<String, Value>> =
+    let list: Vec<Value> =
         serde_json::from_slice(body).map_err(|error| failed(error.to_string()))?;
     if list.len() > TXN_OPS_MAX {
         let text =
@@ -58,25 +58,55 @@ fn parse(body: &[u8]) -> Result<Parsed, Failure> {
     let mut ops = Vec::with_capacity(list.len());
     let mut errors = Vec::new();
     for (at, entry) in list.iter().enumerate() {
-        let kv = match field(entry, "KV") {
-            Some(Value::Object(kv)) => kv,
-            None | Some(Value::Null) if entry.values().all(Value::is_null) => continue,
-            None | Some(Value::Null) => {
-                let text = "Only operations on keys (\"KV\") are known in a transaction";
-                return Err(Failure::bad(text));
-            }
-            Some(_) => return Err(failed(format!("KV of operation {at} is no object"))),
-        };
-        let op = Entry::read(kv).map_err(failed)?;
-        match op.checked() {
-            Ok(op) => ops.push(op),
-            Err(what) => errors.push(json!({ "OpIndex": at, "What": what })),
+        match operation(entry) {
+            Ok(op) => ops.extend(op),
+            Err(Wrong::Text(why)) => return Err(failed(why)),
+            Err(Wrong::Operation(what)) => errors.push(json!({ "OpIndex": at, "What": what })),
         }
     }
     Ok(if errors.is_empty() { Parsed::Ops(ops) } else { Parsed::Refused(errors) })
 }
 
-/// An operation as it is written.
+/// What is wrong with an operation.
+enum Wrong {
+    /// It can't be read.
+    Text(String),
+    /// It can't be carried out.
+    Operation(String),
+}
+
+impl From<DefinitionError> for Wrong {
+    fn from(error: DefinitionError) -> Self {
+        match error {
+            DefinitionError::Malformed(why) => Wrong::Text(why),
+            DefinitionError::Invalid(what) => Wrong::Operation(what),
+        }
+    }
+}
+
+/// Reads an operation; an empty one is none.
+fn operation(entry: &Value) -> Result<Option<TxnOp>, Wrong> {
+    let Some(object) = entry.as_object() else {
+        return Err(Wrong::Text(format!("{entry} is no operation")));
+    };
+    match field(object, "KV") {
+        Some(Value::Object(kv)) => {
+            let entry = Entry::read(kv).map_err(Wrong::Text)?;
+            entry.checked().map(|op| Some(TxnOp::Kv(op))).map_err(Wrong::Operation)
+        }
+        None | Some(Value::Null) => match definition::operation(entry)? {
+            Some(op) => Ok(Some(TxnOp::Catalog(Box::new(op)))),
+            None if object.values().all(Value::is_null) => Ok(None),
+            None => {
+                let names: Vec<&String> = object.keys().collect();
+                Err(Wrong::Text(format!("none of {names:?} is KV, Node, Service or Check")))
+            }
+        },
+        Some(_) => Err(Wrong::Text("KV is no object".to_owned())),
+    }
+}
+
+/// An operation on a key as it is written.
 struct Entry {
     verb: String,
     key: String,
@@ -101,7 +131,7 @@ impl Entry {
         })
     }
 
-    fn checked(self) -> Result<TxnOp, String> {
+    fn checked(self) -> Result<KvOp, String> {
         let verb = match self.verb.as_str() {
             "set" => KvVerb::Set,
             "cas" => KvVerb::Cas,
@@ -125,7 +155,7 @@ impl Entry {
             return Err("Must provide key".to_owned());
         }
         let (flags, index) = (self.flags, self.index);
-        Ok(TxnOp { verb, key: self.key, value: self.value.into(), flags, index })
+        Ok(KvOp { verb, key: self.key, value: self.value.into(), flags, index })
     }
 }
 
@@ -156,6 +186,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::{
+        ask::{CatalogOp, CatalogRecord, CatalogVerb},
+        catalog::{Check, Node, Service},
+    };
 
     fn ops(body: &str) -> Vec<TxnOp> {
         match parse(body.as_bytes()).unwrap() {
@@ -175,8 +209,8 @@ mod tests {
     fn names_are_found_whatever_their_case() {
         let body = r#"[{"kv":{"VERB":"set","key":"a","Value":"aGk=","flags":3,"Index":9}}]"#;
         let value = b"hi".as_slice().into();
-        let op = TxnOp { verb: KvVerb::Set, key: "a".to_owned(), value, flags: 3, index: 9 };
-        assert_eq!(ops(body), [op]);
+        let op = KvOp { verb: KvVerb::Set, key: "a".to_owned(), value, flags: 3, index: 9 };
+        assert_eq!(ops(body), [TxnOp::Kv(op)]);
     }
 
     #[test]
@@ -199,6 +233,47 @@ mod tests {
     }
 
     #[test]
+    fn operations_on_the_catalog_are_read() {
+        let body = r#"[
+            {"Node":{"Verb":"cas","Node":{"Node":"n1","Address":"a","Meta":{"k":"v"},"ModifyIndex":7}}},
+            {"Service":{"Verb":"delete","Node":"n1","Service":{"ID":"web"}}},
+            {"check":{"verb":"get","check":{"node":"n1","check_id":"k","Bogus":1}}},
+            {"KV":{"Verb":"get","Key":"a"}}
+        ]"#;
+        let read = ops(body);
+        let node = Node {
+            name: "n1".into(),
+            address: "a".into(),
+            meta: [("k".into(), "v".into())].into(),
+            ..Node::default()
+        };
+        let service = Service { id: "web".into(), ..Service::default() };
+        let check = Check { id: "k".into(), ..Check::default() };
+        let expected = [
+            (CatalogVerb::Cas, CatalogRecord::Node(node), 7),
+            (CatalogVerb::Delete, CatalogRecord::Service("n1".into(), service), 0),
+            (CatalogVerb::Get, CatalogRecord::Check("n1".into(), check), 0),
+        ]
+        .map(|(verb, record, index)| TxnOp::Catalog(Box::new(CatalogOp { verb, record, index })));
+        assert_eq!(read[..3], expected);
+        assert!(matches!(&read[3], TxnOp::Kv(_)));
+    }
+
+    #[test]
+    fn operations_on_the_catalog_that_can_never_succeed_are_refused_with_their_place() {
+        let body = r#"[
+            {"Node":{"Verb":"set","Node":{}}}, {"Node":{"Verb":"frob"}},
+            {"Service":{"Verb":"set","Node":"n1","Service":{"ID":"web"}}}
+        ]"#;
+        let expected = json!([
+            { "OpIndex": 0, "What": "Must provide node" },
+            { "OpIndex": 1, "What": "unknown Node verb \"frob\"" },
+            { "OpIndex": 2, "What": "Must provide service name with ID" },
+        ]);
+        assert_eq!(refusals(body), expected);
+    }
+
+    #[test]
     fn too_many_operations_are_too_large() {
         let body = serde_json::to_vec(&vec![json!({}); TXN_OPS_MAX + 1]).unwrap();
         let failure = parse(&body).unwrap_err();
@@ -214,7 +289,8 @@ mod tests {
             "{}",
             "[1]",
             r#"[{"KV":1}]"#,
-            r#"[{"Node":{}}]"#,
+            r#"[{"Session":{}}]"#,
+            r#"[{"Node":1}]"#,
             r#"[{"KV":{"Verb":"set","Key":"a","Value":"***"}}]"#,
             r#"[{"KV":{"Verb":"set","Key":"a","Flags":-1}}]"#,
         ] {

@@ -59,6 +59,7 @@ pub(super) struct Parts {
     pub(super) join: Vec<String>,
     pub(super) retry_interval: Duration,
     pub(super) roster_path: Option<PathBuf>,
+    pub(super) rejoin: bool,
     pub(super) puller: Arc<dyn Puller>,
     pub(super) publisher: Publisher,
 }
@@ -107,6 +108,7 @@ pub(super) struct Driver {
     join: Vec<String>,
     retry_interval: Duration,
     roster: Option<Roster>,
+    rejoin: bool,
     kept: Vec<SocketAddr>,
     puller: Arc<dyn Puller>,
     publisher: Publisher,
@@ -136,6 +138,7 @@ impl Driver {
             join: parts.join,
             retry_interval: parts.retry_interval,
             roster: parts.roster_path.map(Roster::new),
+            rejoin: parts.rejoin,
             kept: Vec::new(),
             puller: parts.puller,
             publisher: parts.publisher,
@@ -256,6 +259,10 @@ impl Driver {
             Event::JoinedPool => info!("joined the LAN pool"),
             Event::Answered(addr) => {
                 self.answered(*addr);
+                return;
+            }
+            Event::Unreadable { records, why } => {
+                debug!(records, why, "LAN pool: records of another version passed over");
                 return;
             }
             Event::Refused { profile, reason } => {
@@ -385,6 +392,11 @@ impl Driver {
             return;
         }
         let until = Instant::now() + JOIN_TIMEOUT;
+        // Nodes are often told of all nodes, themselves included: that one has answered.
+        if addrs.contains(&self.me.addr) {
+            let _gone = done.send(Ok(1));
+            return self.feed(Input::Join(addrs));
+        }
         self.waiting.push(Waiting { addrs: addrs.clone(), until, done });
         self.alarm(JOIN_TIMEOUT, Alarm::JoinsLate);
         self.feed(Input::Join(addrs));
@@ -430,7 +442,8 @@ impl Driver {
 
     /// Says farewell, for as long as the engine needs.
     async fn leave(mut self, done: oneshot::Sender<()>) {
-        if let Some(Err(error)) = self.roster.as_ref().map(Roster::remove) {
+        let forgotten = self.roster.as_ref().filter(|_| !self.rejoin);
+        if let Some(Err(error)) = forgotten.map(Roster::remove) {
             warn!(%error, "LAN pool: the kept roster was not removed");
         }
         self.feed(Input::Leave);

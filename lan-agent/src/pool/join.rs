@@ -29,7 +29,7 @@ pub async fn resolve(text: &str, default_port: u16) -> io::Result<Vec<SocketAddr
 }
 
 /// Takes an address apart; `None` when its port is no port or its host is empty.
-fn split(text: &str, default_port: u16) -> Option<(&str, u16)> {
+pub(crate) fn split(text: &str, default_port: u16) -> Option<(&str, u16)> {
     let text = text.trim();
     if let Some(rest) = text.strip_prefix('[') {
         let (host, tail) = rest.split_once(']')?;

@@ -4,14 +4,11 @@
 //! One address a line, after a line that says what it is. The file is replaced as a whole; one
 //! that can't be read costs nothing but its help.
 
-use std::{
-    fs, io,
-    io::{Read, Write},
-    net::SocketAddr,
-    path::{Path, PathBuf},
-};
+use std::{io, net::SocketAddr, path::PathBuf};
 
 use topology::{Member, Role};
+
+use crate::files;
 
 /// Most addresses that are kept: one that answers is enough.
 const ADDRS_MAX: usize = 64;
@@ -36,13 +33,9 @@ impl Roster {
     ///
     /// Fails when the file can't be read or is something else.
     pub(super) fn load(&self) -> io::Result<Vec<SocketAddr>> {
-        let mut text = String::new();
-        match fs::File::open(&self.path) {
-            Ok(file) => file.take(FILE_LEN_MAX).read_to_string(&mut text)?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) => return Err(error),
-        };
+        let Some(text) = files::read(&self.path, FILE_LEN_MAX)? else { return Ok(Vec::new()) };
         let wrong = || io::Error::new(io::ErrorKind::InvalidData, "not a roster");
+        let text = String::from_utf8(text).map_err(|_| wrong())?;
         let mut lines = text.lines();
         if lines.next() != Some(FIRST_LINE) {
             return Err(wrong());
@@ -56,20 +49,12 @@ impl Roster {
         for addr in addrs {
             text.push_str(&format!("{addr}\n"));
         }
-        let fresh = self.path.with_extension("new");
-        let mut file = fs::File::create(&fresh)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&fresh, &self.path)?;
-        sync_directory(&self.path)
+        files::replace(&self.path, text.as_bytes())
     }
 
     /// Forgets them, because the node left and is to stay alone.
     pub(super) fn remove(&self) -> io::Result<()> {
-        match fs::remove_file(&self.path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        }
+        files::remove(&self.path)
     }
 }
 
@@ -85,17 +70,10 @@ pub(super) fn worth_keeping(members: &[Member], own: SocketAddr) -> Vec<SocketAd
     all.filter(|addr| *addr != own).take(ADDRS_MAX).collect()
 }
 
-fn sync_directory(path: &Path) -> io::Result<()> {
-    match path.parent() {
-        Some(directory) if !directory.as_os_str().is_empty() => {
-            fs::File::open(directory)?.sync_all()
-        }
-        _ => Ok(()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

@@ -125,6 +125,7 @@ fn config(number: u8) -> Config {
         me,
         ring: KeyRing::plain(),
         join: Vec::new(),
+        rejoin: false,
         retry_interval: RETRY_INTERVAL,
         roster: None,
         seed: u64::from(number),
@@ -210,6 +211,13 @@ async fn an_order_to_join_waits_for_its_answer() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_node_that_is_told_of_itself_has_answered() {
+    let net = Net::default();
+    let one = net.start(1, |_| {});
+    assert_eq!(one.pool.join(vec!["10.0.0.9".to_owned(), "10.0.0.1".to_owned()]).await, Ok(1));
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_leaves_is_left_and_who_dies_has_failed() {
     let net = Net::default();
     let one = net.start(1, |_| {});
@@ -268,6 +276,54 @@ async fn strangers_without_the_key_stay_outside() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_sealed_with_another_key_changes_nothing() {
+    let ring = |byte: u8| KeyRing::new(Key::new(&[byte; 32]).unwrap(), Vec::new()).unwrap();
+    let right = |config: &mut Config| config.ring = ring(1);
+    let net = Net::default();
+    let one = net.start(1, right);
+    let two = net.start(2, |config| {
+        joining(1)(config);
+        right(config);
+    });
+    one.sees("n2", Some(Status::Alive)).await;
+    two.sees("n1", Some(Status::Alive)).await;
+    // The same nodes elsewhere, where n2 joins, says something new of itself and leaves.
+    type Change = fn(&mut Config);
+    let elsewhere: [(&str, Change); 3] = [
+        ("with another key", |config| {
+            config.ring = KeyRing::new(Key::new(&[2; 32]).unwrap(), Vec::new()).unwrap();
+        }),
+        ("without a key", |config| config.ring = KeyRing::plain()),
+        ("in another datacenter", |config| {
+            config.ring = KeyRing::new(Key::new(&[1; 32]).unwrap(), Vec::new()).unwrap();
+            config.me.dc = "dc2".parse().unwrap();
+        }),
+    ];
+    for (what, change) in elsewhere {
+        let other = Net::default();
+        let first = other.start(1, change);
+        let second = other.start(2, |config| {
+            joining(1)(config);
+            change(config);
+            config.boot = 99;
+        });
+        first.sees("n2", Some(Status::Alive)).await;
+        second.pool.leave().await;
+        first.sees("n2", Some(Status::Left)).await;
+        let said: Vec<_> = other.said.lock().unwrap().clone();
+        assert!(said.iter().any(|(from, _)| *from == two.addr), "{what}");
+        for (from, packet) in said.into_iter().filter(|(from, _)| *from == two.addr) {
+            net.deliver(from, one.addr, &packet);
+        }
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        one.sees("n2", Some(Status::Alive)).await;
+        assert_eq!((one.alive(), two.alive()), (2, 2), "{what}");
+        let profile = one.pool.members()[1].profile.clone();
+        assert_eq!(profile, config(2).me, "{what}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn garbage_and_replayed_packets_change_nothing() {
     let net = Net::default();
     let one = net.start(1, |_| {});
@@ -314,6 +370,28 @@ async fn a_restarted_node_finds_its_pool_by_the_members_it_kept() {
     assert!(!path.exists(), "who left stays away");
     std::fs::write(&path, "nonsense").unwrap();
     net.start(2, keeping(3)).pool.export().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_left_comes_back_by_itself_if_it_is_to_rejoin() {
+    let net = Net::default();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("lan.roster");
+    let one = net.start(1, |_| {});
+    let rejoining = |boot| {
+        let roster = Some(path.clone());
+        move |config: &mut Config| {
+            (config.roster, config.rejoin, config.boot) = (roster, true, boot);
+        }
+    };
+    let two = net.start(2, rejoining(1));
+    two.pool.join(vec!["10.0.0.1".to_owned()]).await.unwrap();
+    while !path.exists() {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    two.pool.leave().await;
+    one.sees("n2", Some(Status::Left)).await;
+    net.start(2, rejoining(2)).sees("n1", Some(Status::Alive)).await;
 }
 
 #[tokio::test(start_paused = true)]

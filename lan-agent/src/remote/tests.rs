@@ -80,7 +80,7 @@ struct Rig {
     caller: RemoteCaller,
     servers: BTreeMap<&'static str, Endpoint>,
     hanging: Arc<Semaphore>,
-    _publisher: Publisher,
+    publisher: Publisher,
     _orders: tokio::sync::mpsc::Receiver<pool::Order>,
 }
 
@@ -119,7 +119,7 @@ impl Rig {
         tokio::spawn(run);
         let changes = caller.0.see_members();
         caller.0.carry_out(changes).await;
-        Self { caller, servers, hanging, _publisher: publisher, _orders: orders }
+        Self { caller, servers, hanging, publisher, _orders: orders }
     }
 
     fn preferred(&self) -> String {
@@ -181,6 +181,23 @@ async fn an_ask_moves_on_when_its_server_goes() {
 }
 
 #[tokio::test]
+async fn who_waits_for_a_server_that_is_silent_is_answered_by_another() {
+    let rig = Rig::start(&[("s1", Ok(()))]).await;
+    // Takes packets and never says anything.
+    let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let alive = member("s1", rig.servers["s1"].local_addr());
+    for number in 2.. {
+        let silent = member(&format!("s{number}"), silent.local_addr().unwrap());
+        rig.publisher.publish(vec![alive.clone(), silent]);
+        rig.caller.0.see_members();
+        if rig.preferred() != "s1" {
+            break;
+        }
+    }
+    assert_eq!(rig.caller.ask(ask(None)).await.unwrap().body, "s1");
+}
+
+#[tokio::test]
 async fn with_no_server_left_an_ask_fails_at_once_with_the_reason() {
     let mut rig = Rig::start(&[("s1", Ok(()))]).await;
     rig.caller.ask(ask(None)).await.unwrap();
@@ -195,4 +212,9 @@ fn an_error_after_a_lost_write_does_not_say_that_nothing_happened() {
     let outcome = Effect::Possible.on(Err(AskError::NoLeader)).unwrap_err();
     assert!(!outcome.had_no_effect(), "{outcome}");
     assert_eq!(Effect::None.on(Err(AskError::NoLeader)), Err(AskError::NoLeader));
+    let write = Ask { question: Question::KvDeleteTree { prefix: "k".into() }, ..ask(None) };
+    let refused = || Err(AskError::Busy("full".into()));
+    assert_eq!(Round::new(&write).conclude(refused(), 0), refused());
+    let with_another_under_way = Round::new(&write).conclude(refused(), 1).unwrap_err();
+    assert!(!with_another_under_way.had_no_effect(), "{with_another_under_way}");
 }

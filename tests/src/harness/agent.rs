@@ -192,7 +192,6 @@ pub fn base_config(name: &str, dc: &str, host: IpAddr, dir: &Path) -> Value {
         "log_level": "debug",
         "retry_interval": "500ms",
         "retry_interval_wan": "500ms",
-        "disable_update_check": true,
-        "ports": { "dns": -1, "grpc": -1, "https": -1 },
+        "ports": { "dns": -1, "https": -1 },
     })
 }

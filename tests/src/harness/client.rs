@@ -75,8 +75,23 @@ impl Client {
         path: &str,
         body: impl Into<Bytes>,
     ) -> Result<Response> {
+        self.send_with(method, path, &[], body).await
+    }
+
+    /// Sends a request with headers of its own.
+    pub async fn send_with(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> Result<Response> {
         let uri = format!("http://{}{path}", self.addr);
-        let request = Request::builder().method(method).uri(&uri).body(Full::new(body.into()))?;
+        let mut request = Request::builder().method(method).uri(&uri);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Full::new(body.into()))?;
         let answer = async {
             let response = self.inner.request(request).await?;
             let (parts, body) = response.into_parts();

@@ -215,6 +215,10 @@ impl Cluster {
 
     /// Waits until every datacenter answers every agent, and has all its servers for peers.
     pub async fn ready(&self) {
+        // Asking others before they are met would fill the logs with what failed.
+        for place in 0..self.agents.len() {
+            self.meets_everyone(place).await;
+        }
         for agent in &self.agents {
             let client = agent.client();
             for dc in self.datacenters() {
@@ -232,6 +236,36 @@ impl Cluster {
                 })
                 .await;
             }
+        }
+    }
+
+    /// Waits until an agent sees all of its datacenter alive, and a server all servers of all.
+    async fn meets_everyone(&self, place: usize) {
+        let (agent, dc) = (&self.agents[place], self.dc(place));
+        let places = [self.servers(&dc), self.clients(&dc)].concat();
+        let mut expected =
+            vec![("", places.iter().map(|p| self.agents[*p].name.clone()).collect())];
+        if agent.config["server"] == true {
+            let of = |dc: &String| {
+                let servers = self.servers(dc).into_iter();
+                servers.map(|p| format!("{}.{dc}", self.agents[p].name)).collect::<Vec<_>>()
+            };
+            expected.push(("?wan=1", self.datacenters().iter().flat_map(of).collect()));
+        }
+        for (pool, names) in expected {
+            let names: Vec<String> = names;
+            let what = format!("{} meets everyone", agent.name);
+            until(READY_MAX, &what, async || {
+                let found = agent.client().json(&format!("/v1/agent/members{pool}")).await;
+                let found = found.map_err(|error| format!("{error:#}"))?;
+                let alive = |name: &String| {
+                    let members = found.as_array().into_iter().flatten();
+                    members.filter(|m| m["Status"] == 1).any(|m| m["Name"] == **name)
+                };
+                let missing: Vec<_> = names.iter().filter(|name| !alive(name)).collect();
+                if missing.is_empty() { Ok(()) } else { Err(format!("{missing:?} are missing")) }
+            })
+            .await;
         }
     }
 

@@ -121,6 +121,29 @@ async fn a_client_certificate_does_not_make_a_server() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_right_certificate_without_the_gossip_key_does_not_join() {
+    let mut cluster = Cluster::start(&dc1(1, 0)).await;
+    let place = cluster.add("dc1", Role::Client);
+    let other_key = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+    cluster.agents[place].configure(json!({ "encrypt": other_key }));
+    cluster.run(place).await;
+    let server = &cluster.agents[0];
+    until(LOGGED_MAX, "the server logs that packets are refused", async || {
+        let log = server.full_log();
+        let refused = |line: &str| line.contains("packets refused") && line.contains("WrongKey");
+        if log.lines().any(refused) { Ok(()) } else { Err(log) }
+    })
+    .await;
+    for agent in &cluster.agents {
+        let members = agent.client().json("/v1/agent/members").await.unwrap();
+        assert_eq!(members.as_array().map(Vec::len), Some(1), "{}: {members}", agent.name);
+    }
+    let answer = cluster.agents[place].client().kv_get("a").await;
+    assert!(answer.is_err(), "it found a server: {answer:?}");
+    assert!(server.client().kv_put("a", "1").await.unwrap(), "the others don't mind");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn garbage_and_half_open_connections_stop_nobody() {
     let mut cluster = Cluster::start(&dc1(3, 0)).await;
     let host = cluster.agents[0].host;

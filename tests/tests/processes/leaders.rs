@@ -1,4 +1,4 @@
-//! Leaders and whole datacenters killed with SIGKILL, under load and at rest.
+//! Leaders and whole datacenters killed with SIGKILL or frozen with SIGSTOP, under load and at rest.
 
 use std::time::Duration;
 
@@ -14,6 +14,9 @@ const AGAIN_MAX: Duration = Duration::from_secs(30);
 
 /// How many leaders are killed.
 const ROUNDS: usize = 10;
+
+/// How many leaders are frozen.
+const FREEZES: usize = 5;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_killed_leaders_lose_and_double_no_acknowledged_write() {
@@ -35,6 +38,31 @@ async fn ten_killed_leaders_lose_and_double_no_acknowledged_write() {
     cluster.ready().await;
     let known = workload.known();
     assert!(known > 5 * ROUNDS, "only {known} operations were answered");
+    workload.finish(&cluster.agents[3].client()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_frozen_leader_holds_nobody_up_and_thaws_without_a_stale_answer() {
+    let mut cluster = Cluster::start(&dc1(3, 1)).await;
+    let clients = cluster.agents.iter().map(|agent| agent.client()).collect();
+    let workload = Workload::start(clients, "load/", 4);
+    for round in 0..FREEZES {
+        let leader = cluster.leader("dc1", None).await;
+        let frozen = &cluster.agents[leader];
+        assert!(frozen.client().kv_put("frozen", "before").await.unwrap());
+        frozen.signal("STOP");
+        // Through the client agent, whose server may be the frozen one.
+        let client = cluster.agents[3].client();
+        let value = round.to_string();
+        assert!(client.kv_put("frozen", &value).await.unwrap(), "the write was not accepted");
+        // Already there when it thaws: what it answers first must not be what it had.
+        let reader = frozen.client();
+        let reading = tokio::spawn(async move { reader.kv_get("frozen").await });
+        tokio::task::yield_now().await;
+        frozen.signal("CONT");
+        let entry = reading.await.unwrap().unwrap();
+        assert_eq!(entry.expect("it was acknowledged").value, value);
+    }
     workload.finish(&cluster.agents[3].client()).await;
 }
 

@@ -4,13 +4,19 @@
 //! behind; see `tests::harness`. They need `target/PROFILE/causeway`, which `make build` makes.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test stops where it stands")]
 
+mod catalog;
+mod checks;
 mod command_line;
 mod datacenters;
 mod disks;
 mod intruders;
 mod leaders;
+mod listeners;
 mod membership;
 mod partitions;
+mod runs;
+mod services;
+mod traces;
 mod watches;
 
 use tests::harness::cluster::Shape;

@@ -165,11 +165,14 @@ impl Engine {
 
     /// Merges the full state of another member.
     pub(super) fn sync(&mut self, state: &[u8], out: &mut Vec<Output>) {
-        let Ok(lines) = state::decode(state) else {
+        let Ok(state::Read { lines, unreadable, why }) = state::decode(state) else {
             self.nonsense += 1;
             return;
         };
         self.pulls.arrived();
+        if unreadable > 0 {
+            out.push(Output::Event(Event::Unreadable { records: unreadable, why }));
+        }
         // Farewells first, so that nobody who left is held for failed in between.
         let (staying, gone): (Vec<_>, Vec<_>) =
             lines.into_iter().partition(|line| line.record.stamp.word == Word::Stays);

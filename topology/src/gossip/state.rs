@@ -1,11 +1,13 @@
 //! The full state of a pool, as it is pulled over a link: every record with its SWIM standing.
 //!
-//! Named MessagePack behind a version byte, because the two sides may be of different versions.
+//! Named MessagePack behind a version byte, because the two sides may be of different versions: a
+//! line that this version can't read, such as that of a member with a role of a later one, costs
+//! only itself.
 
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::IgnoredAny};
 
 use super::{
     packet::Nonsense,
@@ -87,17 +89,73 @@ pub(crate) fn encode<'a>(
     bytes.into()
 }
 
-/// Reads a full state of at most [`MEMBERS_MAX`] lines; a line whose fields break their bounds is
-/// left out.
-pub(crate) fn decode(bytes: &[u8]) -> Result<Vec<Line>, Nonsense> {
-    match bytes.split_first() {
-        Some((&VERSION, rest)) => {
-            let mut lines: Vec<Line> = rmp_serde::from_slice(rest).map_err(|_| Nonsense)?;
-            lines.retain(|line| line.record.is_bounded());
-            if lines.len() > MEMBERS_MAX { Err(Nonsense) } else { Ok(lines) }
+/// A full state as it was read.
+#[derive(Debug, Default)]
+pub(crate) struct Read {
+    /// The lines that this version understands.
+    pub(crate) lines: Vec<Line>,
+    /// How many were left out.
+    pub(crate) unreadable: usize,
+    /// What was wrong with the first of those.
+    pub(crate) why: String,
+}
+
+impl Read {
+    fn line(&mut self, bytes: &[u8]) {
+        let why = match rmp_serde::from_slice::<Line>(bytes) {
+            Ok(line) if line.record.is_bounded() => return self.lines.push(line),
+            Ok(_) => "a text is too long".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        self.unreadable += 1;
+        if self.why.is_empty() {
+            self.why = why;
         }
-        _ => Err(Nonsense),
     }
+}
+
+/// Reads a full state of at most [`MEMBERS_MAX`] lines. A line that can't be read, or whose fields
+/// break their bounds, is left out.
+pub(crate) fn decode(bytes: &[u8]) -> Result<Read, Nonsense> {
+    let Some((&VERSION, rest)) = bytes.split_first() else { return Err(Nonsense) };
+    let (count, mut rest) = split_array(rest).ok_or(Nonsense)?;
+    if count > MEMBERS_MAX {
+        return Err(Nonsense);
+    }
+    let mut read = Read::default();
+    for _ in 0..count {
+        let (line, after) = split_value(rest)?;
+        read.line(line);
+        rest = after;
+    }
+    if rest.is_empty() { Ok(read) } else { Err(Nonsense) }
+}
+
+/// Splits off the head of an array: how many values follow.
+fn split_array(bytes: &[u8]) -> Option<(usize, &[u8])> {
+    const FIXED: std::ops::RangeInclusive<u8> = 0x90..=0x9f;
+    const SHORT: u8 = 0xdc;
+    const LONG: u8 = 0xdd;
+    let (&marker, rest) = bytes.split_first()?;
+    match marker {
+        marker if FIXED.contains(&marker) => Some((usize::from(marker & 0x0f), rest)),
+        SHORT => {
+            let (count, rest) = rest.split_first_chunk()?;
+            Some((usize::from(u16::from_be_bytes(*count)), rest))
+        }
+        LONG => {
+            let (count, rest) = rest.split_first_chunk()?;
+            Some((usize::try_from(u32::from_be_bytes(*count)).ok()?, rest))
+        }
+        _ => None,
+    }
+}
+
+/// Splits off one value, whatever it is.
+fn split_value(bytes: &[u8]) -> Result<(&[u8], &[u8]), Nonsense> {
+    let mut rest = bytes;
+    IgnoredAny::deserialize(&mut rmp_serde::Deserializer::new(&mut rest)).map_err(|_| Nonsense)?;
+    Ok(bytes.split_at(bytes.len() - rest.len()))
 }
 
 /// Writes the full state of a pool whose members all answer, for tests.

@@ -75,6 +75,38 @@ impl World {
         Self { authority, sites: BTreeMap::new() }
     }
 
+    /// Opens an endpoint with a certificate of this world's authority, which trusts another's too.
+    fn endpoint(
+        &self,
+        role: Role,
+        trusted: &World,
+    ) -> (Endpoint, impl Future<Output = ()> + Send + 'static + use<>) {
+        let me = Identity::new("dc9".parse().unwrap(), role, Some("x".parse().unwrap()));
+        let now = Clock::System.now();
+        let issued = self.authority.issue(&Subject::new(me.clone()), now, 1).unwrap();
+        let bundle = Bundle {
+            certificates: issued.certificate_pem,
+            key: issued.key_pem,
+            authorities: vec![trusted.authority.certificate_pem().to_owned()],
+        };
+        let config = link::Config {
+            addr: "127.0.0.1:0".parse().unwrap(),
+            me,
+            keys: Keys::memory(bundle, Domains::default(), Clock::System).unwrap(),
+            accept: Accept::Servers,
+            profile: link::Profile::Wan,
+            seed: None,
+            limits: Limits::default(),
+        };
+        let door = Door {
+            dc: "dc9".parse().unwrap(),
+            inside: Arc::new(Fake::default()),
+            inbox: mpsc::channel(1).0,
+            metrics: Arc::new(Metrics::resolve()),
+        };
+        Endpoint::bind(config, &Kernel, Arc::new(door)).unwrap()
+    }
+
     fn start(&mut self, name: &str, bind: SocketAddr, join: Vec<String>) {
         let dc = Datacenter::new(format!("dc{}", name.as_bytes()[0] - b'a' + 1)).unwrap();
         let node = NodeName::new(name).unwrap();
@@ -263,8 +295,38 @@ async fn a_killed_datacenter_is_lost_everywhere_and_returns() {
 }
 
 #[tokio::test]
+async fn who_has_no_right_certificate_is_not_heard() {
+    let world = World::with(&["a1", "b1"]);
+    world.until_alive("a1", 2).await;
+    let foreign = Authority::create("foreign", Algorithm::EcdsaP256, Clock::System.now(), 2);
+    let foreign = World { authority: foreign.unwrap(), sites: BTreeMap::new() };
+    let strangers = [
+        // A server by an authority that nobody trusts, and a client by the right one.
+        (foreign.endpoint(Role::Server, &world), "issued by no authority that is trusted here"),
+        (world.endpoint(Role::Client, &world), "expected a server"),
+    ];
+    let members = world.at("a1").members();
+    for ((endpoint, run), reason) in strangers {
+        let run = tokio::spawn(run);
+        let to = Target { addr: world.at("a1").me().addr, expect: link::Expect::any_server() };
+        for kind in [ROSTER, pool::PACKET, ENVELOPE] {
+            let deadline = Instant::now() + LIVENESS;
+            let body = Bytes::from_static(b"\x01 whatever");
+            let error = endpoint.call(&to, Request { kind, deadline, body }).await.unwrap_err();
+            assert!(error.had_no_effect() && error.to_string().contains(reason), "{error}");
+        }
+        run.abort();
+    }
+    assert_eq!(world.at("a1").members(), members);
+}
+
+#[tokio::test]
 async fn one_server_lost_is_partial_and_requests_go_to_the_other() {
     let mut world = World::with(&["a1", "a2", "b1", "b2"]);
+    // The other one must be known before the first is gone.
+    for name in ["a1", "a2", "b2"] {
+        world.until_alive(name, 4).await;
+    }
     world.until_all("dc2", Health::Healthy).await;
     world.kill("b1").await;
     world.until_answer("a1", "dc2", "b2 to dc1: hello").await;

@@ -95,7 +95,6 @@ fn a_killed_datacenter_is_lost_once_two_observers_agree() {
          9000  DDD DDD DDD",
         expect![[r#"
             300 healthy: 3 of 3 servers up
-            5400 partial: 3 of 3 servers down: b1 (no heartbeat; seen by a1, a2, a3, not by all); b2 (no heartbeat; seen by a1, a2, a3, not by all); b3 (no heartbeat; seen by a1, a2, a3, not by all)
             5600 lost: 3 of 3 servers down: b1 (no heartbeat; seen by a1, a2, a3); b2 (no heartbeat; seen by a1, a2, a3); b3 (no heartbeat; seen by a1, a2, a3)
         "#]],
     );
@@ -110,7 +109,7 @@ fn one_observers_link_is_not_a_lost_datacenter() {
          12000 UUU UUU UUU",
         expect![[r#"
             0 healthy: 3 of 3 servers up
-            3400 partial: 3 of 3 servers down: b1 (no heartbeat; seen by a1, not by all); b2 (no heartbeat; seen by a1, not by all); b3 (no heartbeat; seen by a1, not by all)
+            4400 partial: 3 of 3 servers down: b1 (no heartbeat; seen by a1, not by all); b2 (no heartbeat; seen by a1, not by all); b3 (no heartbeat; seen by a1, not by all)
             10000 healthy: 3 of 3 servers up
         "#]],
     );
@@ -124,9 +123,74 @@ fn one_server_down_is_partial() {
          9000  UDU UDU UDU",
         expect![[r#"
             0 healthy: 3 of 3 servers up
-            3400 partial: 1 of 3 servers down: b2 (no heartbeat; seen by a1, a2, a3)
+            4400 partial: 1 of 3 servers down: b2 (no heartbeat; seen by a1, a2, a3)
         "#]],
     );
+}
+
+#[test]
+fn servers_that_are_seen_down_one_by_one_are_partial_before_they_are_lost() {
+    play(
+        "0     UUU UUU UUU
+         3000  DUU DUU DUU
+         6000  DDU DDU DDU
+         9000  DDD DDD DDD
+         9800  DDD DDD DDD",
+        expect![[r#"
+            0 healthy: 3 of 3 servers up
+            4400 partial: 1 of 3 servers down: b1 (no heartbeat; seen by a1, a2, a3)
+            9400 lost: 3 of 3 servers down: b1 (no heartbeat; seen by a1, a2, a3); b2 (no heartbeat; seen by a1, a2, a3); b3 (no heartbeat; seen by a1, a2, a3)
+        "#]],
+    );
+}
+
+#[test]
+fn what_is_down_for_less_than_a_second_is_not_held_against_anyone() {
+    play(
+        "0     UUU UUU UUU
+         3000  DUU DUU DUU
+         4300  UUU UUU UUU
+         5000  UDU UDU UDU
+         6300  UUU UUU UUU
+         9000  UUU UUU UUU",
+        expect![[r#"
+            0 healthy: 3 of 3 servers up
+        "#]],
+    );
+}
+
+#[test]
+fn the_evidence_says_what_is_seen_now() {
+    let mut film = Film::default();
+    let mut judge = Judge::new(Duration::ZERO);
+    let mut look = |at: u64, rows: [&str; 3]| {
+        let now = Duration::from_millis(at);
+        judge.judge(now, &film.view(now, &rows));
+        let Verdict { health, since, evidence } = judge.verdict();
+        format!("{} since {}: {evidence}", health, since.as_millis())
+    };
+    let mut lines = vec![look(0, ["UUU"; 3]), look(1000, ["UDU"; 3]), look(2000, ["UDU"; 3])];
+    lines.push(look(3000, ["UDU"; 3]));
+    lines.push(look(4000, ["DDU", "DDU", "UDU"]));
+    lines.push(look(5000, ["DDU", "DDU", "DDU"]));
+    lines.push(look(6000, ["DDD"; 3]));
+    lines.push(look(6500, ["DDD"; 3]));
+    lines.push(look(7000, ["UDD"; 3]));
+    lines.push(look(7500, ["UUU"; 3]));
+    lines.push(look(8000, ["UUU"; 3]));
+    expect![[r#"
+        healthy since 0: 3 of 3 servers up
+        healthy since 0: 3 of 3 servers up
+        healthy since 0: 2 of 3 servers up
+        partial since 3000: 1 of 3 servers down: b2 (no heartbeat; seen by a1, a2, a3)
+        partial since 3000: 1 of 3 servers down: b2 (no heartbeat; seen by a1, a2, a3)
+        partial since 3000: 2 of 3 servers down: b1 (no heartbeat; seen by a1, a2, a3); b2 (no heartbeat; seen by a1, a2, a3)
+        partial since 3000: 2 of 3 servers down: b1 (no heartbeat; seen by a1, a2, a3); b2 (no heartbeat; seen by a1, a2, a3)
+        lost since 6500: 3 of 3 servers down: b1 (no heartbeat; seen by a1, a2, a3); b2 (no heartbeat; seen by a1, a2, a3); b3 (no heartbeat; seen by a1, a2, a3)
+        lost since 6500: 2 of 3 servers down: b2 (no heartbeat; seen by a1, a2, a3); b3 (no heartbeat; seen by a1, a2, a3)
+        lost since 6500: 3 of 3 servers up again, not for long
+        healthy since 8000: 3 of 3 servers up
+    "#]].assert_eq(&(lines.join("\n") + "\n"));
 }
 
 #[test]

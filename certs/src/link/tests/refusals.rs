@@ -9,7 +9,7 @@ use super::nodes::{
     DAYS, ECHO, Node, authority, bundle, bundle_at, fabric, identity, keys, server, start,
 };
 use crate::{
-    ca::Authority,
+    ca::{Algorithm, Authority},
     error::{CallError, DialError},
     identity::Identity,
     link::{Accept, Expect, Target},
@@ -118,6 +118,27 @@ async fn each_refusal_has_its_reason_on_the_side_that_called() {
         node.endpoint.shutdown("next").await;
     }
     assert_eq!(peer.endpoint.paths().len(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_constrained_authority_is_held_to_its_names() {
+    let fabric = fabric();
+    let (a, b) = (server("dc1", "a"), server("dc1", "b"));
+    let make = |name: &str| {
+        let names = [name.to_owned()];
+        Authority::constrained("test", Algorithm::Ed25519, start(), DAYS, &names).unwrap()
+    };
+    let ca = make("causeway");
+    let one = Node::start(&fabric, "10.0.0.1:0", &a, keys(bundle(&ca, &a, &[&ca])), 1);
+    let two = Node::start(&fabric, "10.0.0.2:8300", &b, keys(bundle(&ca, &b, &[&ca])), 2);
+    assert_eq!(one.ask(&two, ECHO, b"x").await.unwrap(), "x");
+    // Somebody took its key and issues what it may not.
+    let ca = make("elsewhere").unchecked();
+    let one = Node::start(&fabric, "10.0.0.1:0", &a, keys(bundle(&ca, &a, &[&ca])), 1);
+    let two = Node::start(&fabric, "10.0.0.2:8300", &b, keys(bundle(&ca, &b, &[&ca])), 2);
+    let error = one.ask(&two, ECHO, b"x").await.unwrap_err();
+    let CallError::Dial(DialError::RefusedPeer { reason, .. }) = error else { panic!("{error}") };
+    assert!(reason.contains("names that its authority is constrained from"), "{reason}");
 }
 
 #[tokio::test(start_paused = true)]

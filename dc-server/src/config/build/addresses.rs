@@ -48,7 +48,7 @@ impl Build<'_> {
             http: self.listeners("addresses.http", http_port),
             https: self.listeners("addresses.https", https_port),
             dns: self.dns_listeners(dns_port),
-            unix_mode: self.unix_mode(),
+            unix: self.unix_sockets(),
         };
         self.no_port_twice(&addresses);
         Some(addresses)
@@ -164,20 +164,17 @@ impl Build<'_> {
     fn dns_listeners(&mut self, port: Option<u16>) -> Vec<SocketAddr> {
         let (path, texts) = self.client_addrs("addresses.dns");
         let Some(port) = port else { return Vec::new() };
+        if self.settings.get("ports.dns").is_some() || path == "addresses.dns" {
+            self.warnings.push(
+                "this version of Causeway does not answer DNS yet: nothing listens at ports.dns"
+                    .to_owned(),
+            );
+        }
         texts
             .iter()
             .filter(|text| path != "client_addr" || !text.starts_with("unix://"))
             .filter_map(|text| self.ip(path, text).map(|ip| SocketAddr::new(ip, port)))
             .collect()
-    }
-
-    fn unix_mode(&mut self) -> Option<u32> {
-        let text = self.settings.text("unix_sockets.mode")?.to_owned();
-        let mode = u32::from_str_radix(&text, 8).ok().filter(|mode| *mode <= 0o777);
-        if mode.is_none() {
-            self.bad("unix_sockets.mode", "an octal mode such as \"0660\"", format!("{text:?}"));
-        }
-        mode
     }
 
     /// Checks that no two listeners of one transport meet.

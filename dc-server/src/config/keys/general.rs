@@ -12,7 +12,7 @@ pub(super) const KEYS: &[Key] = &[
     used("node_name", Text),
     used("node_id", Text),
     used("node_meta", TextMap),
-    used("disable_host_node_id", Bool),
+    ignored("disable_host_node_id", Bool, "Causeway never derives a node's identity from its host"),
     used("server", Bool),
     used("bootstrap", Bool),
     used("bootstrap_expect", Integer),
@@ -43,8 +43,8 @@ pub(super) const KEYS: &[Key] = &[
     ignored("performance.enable_xds_load_balancing", Bool, super::MESH),
     used("autopilot", Block),
     used("autopilot.cleanup_dead_servers", Bool),
-    used("autopilot.last_contact_threshold", Duration),
-    used("autopilot.max_trailing_logs", Integer),
+    ignored("autopilot.last_contact_threshold", Duration, BY_THE_POOL),
+    ignored("autopilot.max_trailing_logs", Integer, BY_THE_POOL),
     used("autopilot.min_quorum", Integer),
     used("autopilot.server_stabilization_time", Duration),
     ignored("autopilot.redundancy_zone_tag", Text, ENTERPRISE),
@@ -55,8 +55,8 @@ pub(super) const KEYS: &[Key] = &[
     used("limits.kv_max_value_size", Integer),
     used("limits.txn_max_req_len", Integer),
     used("limits.rpc_client_timeout", Duration),
-    used("limits.rpc_max_conns_per_client", Integer),
-    ignored("limits.https_handshake_timeout", Duration, LATER),
+    ignored("limits.rpc_max_conns_per_client", Integer, ONE_LINK),
+    used("limits.https_handshake_timeout", Duration),
     ignored("limits.rpc_handshake_timeout", Duration, LATER),
     ignored("limits.rpc_rate", Float, LATER),
     ignored("limits.rpc_max_burst", Integer, LATER),
@@ -65,9 +65,9 @@ pub(super) const KEYS: &[Key] = &[
     ignored("limits.request_limits.read_rate", Float, LATER),
     ignored("limits.request_limits.write_rate", Float, LATER),
     used("telemetry", Block),
-    used("telemetry.prometheus_retention_time", Duration),
-    used("telemetry.disable_hostname", Bool),
-    used("telemetry.metrics_prefix", Text),
+    ignored("telemetry.prometheus_retention_time", Duration, ALWAYS_PROMETHEUS),
+    ignored("telemetry.disable_hostname", Bool, OWN_NAMES),
+    ignored("telemetry.metrics_prefix", Text, OWN_NAMES),
     ignored("telemetry.filter_default", Bool, LATER),
     ignored("telemetry.prefix_filter", Texts, LATER),
     ignored("telemetry.disable_compat_1.9", Bool, OBSOLETE),
@@ -92,10 +92,10 @@ pub(super) const KEYS: &[Key] = &[
     ignored("telemetry.circonus_submission_interval", Text, ONLY_PROMETHEUS),
     ignored("telemetry.circonus_submission_url", Text, ONLY_PROMETHEUS),
     used("federation", Block),
-    used("federation.detour", Bool),
-    used("federation.max_stale", Duration),
+    ignored("federation.detour", Bool, LATER),
+    ignored("federation.max_stale", Duration, LATER),
     used("raft_snapshot_threshold", Integer),
-    used("raft_trailing_logs", Integer),
+    ignored("raft_trailing_logs", Integer, TWO_INTERVALS),
     ignored("raft_snapshot_interval", Duration, "Causeway looks after every entry"),
     ignored("raft_protocol", Integer, INTERNAL),
     ignored("protocol", Integer, INTERNAL),
@@ -172,7 +172,7 @@ pub(super) const KEYS: &[Key] = &[
     used("tls.defaults.key_file", Text),
     ignored("tls.defaults.tls_min_version", Text, TLS_1_3),
     ignored("tls.defaults.tls_cipher_suites", Text, TLS_1_3),
-    ignored("tls.defaults.verify_incoming", Bool, ALWAYS_TLS),
+    used("tls.defaults.verify_incoming", Bool),
     ignored("tls.defaults.verify_outgoing", Bool, ALWAYS_TLS),
     ignored("tls.defaults.verify_server_hostname", Bool, ALWAYS_TLS),
     used("tls.internal_rpc", Block),
@@ -222,5 +222,18 @@ pub(super) const KEYS: &[Key] = &[
 
 /// Reason: metrics are fetched, not pushed.
 const ONLY_PROMETHEUS: &str = "Causeway offers its metrics to Prometheus at /v1/agent/metrics";
+/// Reason: there is nothing to switch on.
+const ALWAYS_PROMETHEUS: &str =
+    "Causeway always offers its metrics to Prometheus, at /v1/agent/metrics?format=prometheus";
+/// Reason: metrics are Causeway's own.
+const OWN_NAMES: &str = "Causeway's metrics have names of their own, without that of a host";
+/// Reason: what is kept has another purpose.
+const TWO_INTERVALS: &str =
+    "Causeway keeps the log of two intervals between snapshots, to do without a damaged one";
+/// Reason: who may vote is decided by another rule.
+const BY_THE_POOL: &str =
+    "a server votes when the LAN pool has held it for alive for server_stabilization_time";
+/// Reason: there is nothing to bound.
+const ONE_LINK: &str = "Causeway's agents hold one connection to a server, and one address gets half of all handshakes at most";
 /// Reason: there is nothing to choose.
 const TLS_1_3: &str = "Causeway speaks TLS 1.3 with the suites of its TLS library";

@@ -1,17 +1,22 @@
 //! Reads a snapshot, in pieces of any size.
 
+use lan_agent::{
+    ask::RequestId,
+    catalog::{Check, Node, Service},
+};
 use serde::de::DeserializeOwned;
 
 use super::{
-    END, FRAME_HEAD_LEN, FRAME_LEN_MAX, HEADER, Header, KEYS, KeyRow, MAGIC, OPTIONAL, REQUESTS,
-    RequestRow, Sum, TOMBSTONES, TombstoneRow, checksum,
+    CHECKS, END, FRAME_HEAD_LEN, FRAME_LEN_MAX, GROUPS, HEADER, Header, KEYS, KeyRow, MAGIC, NODES,
+    OPTIONAL, REQUESTS, SERVICES, Sum, TOMBSTONES, TombstoneRow, checksum, columns::Columns,
 };
 use crate::{
     raft::protocol::SnapshotMeta,
     state::{
         State,
+        catalog::{Catalog, GroupRow, NodeRow, RecordRow},
         kv::{Entry, Table},
-        requests::Recent,
+        requests::{Recent, Remembered},
     },
 };
 
@@ -34,7 +39,8 @@ pub struct Decoder {
     ended: bool,
     header: Option<Header>,
     kv: Table,
-    requests: Recent,
+    catalog: Catalog,
+    requests: Vec<(RequestId, Remembered)>,
     sum: Sum,
 }
 
@@ -56,9 +62,12 @@ impl Decoder {
         let Some(header) = self.header else {
             return Err(FormatError { offset: self.offset, why: "no header".to_owned() });
         };
-        let mut kv = self.kv;
+        let (mut kv, mut catalog) = (self.kv, self.catalog);
         kv.restore_index(header.kv_index);
-        Ok((State::from_parts(header.applied, kv, self.requests), header.meta))
+        catalog.restore_indexes(header.catalog);
+        let requests = Recent::from_parts(self.requests, header.ages);
+        let state = State::from_parts(header.applied, header.clock, kv, catalog, requests);
+        Ok((state, header.meta))
     }
 
     fn wrong(&self, why: impl ToString) -> FormatError {
@@ -118,10 +127,10 @@ impl Decoder {
                 }
             }
             REQUESTS => {
-                for row in self.read::<Vec<RequestRow>>(payload)? {
-                    self.requests.remember(row.request, row.applied);
-                }
+                let requests = self.read::<Columns>(payload)?.read();
+                self.requests.extend(requests.ok_or_else(|| self.wrong("its columns differ"))?);
             }
+            NODES | SERVICES | CHECKS | GROUPS => self.take_catalog(kind, payload)?,
             END => {
                 if self.read::<Sum>(payload)? != self.sum {
                     return Err(self.wrong("its frames do not add up"));
@@ -137,6 +146,30 @@ impl Decoder {
             }
         }
         self.sum.add(FRAME_HEAD_LEN + payload.len(), crc);
+        Ok(())
+    }
+
+    fn take_catalog(&mut self, kind: u8, payload: &[u8]) -> Result<(), FormatError> {
+        match kind {
+            NODES => {
+                let rows = self.read::<Vec<NodeRow<Node>>>(payload)?;
+                rows.into_iter().for_each(|row| self.catalog.restore_node(row));
+            }
+            SERVICES => {
+                for row in self.read::<Vec<RecordRow<Service>>>(payload)? {
+                    self.catalog.restore_service(row).map_err(|orphan| self.wrong(orphan))?;
+                }
+            }
+            CHECKS => {
+                for row in self.read::<Vec<RecordRow<Check>>>(payload)? {
+                    self.catalog.restore_check(row).map_err(|orphan| self.wrong(orphan))?;
+                }
+            }
+            _ => {
+                let rows = self.read::<Vec<GroupRow>>(payload)?;
+                rows.into_iter().for_each(|row| self.catalog.restore_group(row));
+            }
+        }
         Ok(())
     }
 

@@ -1,16 +1,25 @@
 //! Writes a state as a snapshot, a piece at a time.
 
 use bytes::Bytes;
+use lan_agent::ask::RequestId;
 use serde::Serialize;
 
 use super::{
-    END, FRAME_HEAD_LEN, FRAME_LEN_AIM, HEADER, Header, KEYS, KeyRow, MAGIC, REQUESTS, RequestRow,
-    Sum, TOMBSTONES, TombstoneRow, checksum,
+    CHECKS, END, FRAME_HEAD_LEN, FRAME_LEN_AIM, GROUPS, HEADER, Header, KEYS, KeyRow, MAGIC, NODES,
+    REQUESTS, SERVICES, Sum, TOMBSTONES, TombstoneRow, checksum, columns::Columns,
 };
 use crate::{
     raft::protocol::SnapshotMeta,
-    state::{State, kv::Key},
+    state::{State, catalog::Position, kv::Key},
 };
+
+/// About what a node, a service or a check takes.
+const RECORD_LEN_USUAL: usize = 256;
+
+/// About what the indexes of a service take.
+const GROUP_LEN_USUAL: usize = 64;
+
+type Encoded<T> = Result<T, rmp_serde::encode::Error>;
 
 /// Turns a state into the pieces of a snapshot file.
 #[derive(Debug)]
@@ -26,7 +35,11 @@ enum Next {
     Header,
     Keys(Option<Key>),
     Tombstones(Option<Key>),
-    Requests(usize),
+    Nodes(Option<Key>),
+    Services(Option<Position>),
+    Checks(Option<Position>),
+    Groups(Option<Key>),
+    Requests(Option<RequestId>),
     End,
     Nothing,
 }
@@ -44,7 +57,11 @@ impl Encoder {
                 Next::Header => Some(self.header()?),
                 Next::Keys(after) => self.keys(after)?,
                 Next::Tombstones(after) => self.tombstones(after)?,
-                Next::Requests(from) => self.requests(from)?,
+                Next::Nodes(after) => self.nodes(after)?,
+                Next::Services(after) => self.services(after)?,
+                Next::Checks(after) => self.checks(after)?,
+                Next::Groups(after) => self.groups(after)?,
+                Next::Requests(after) => self.requests(after)?,
                 Next::End => {
                     let sum = self.sum.clone();
                     return self.frame(END, &sum).map(Some);
@@ -57,94 +74,98 @@ impl Encoder {
         }
     }
 
-    fn header(&mut self) -> Result<Bytes, rmp_serde::encode::Error> {
+    fn header(&mut self) -> Encoded<Bytes> {
         let header = Header {
             meta: self.meta.clone(),
             applied: self.state.applied(),
             kv_index: self.state.kv().index(),
+            clock: self.state.clock(),
+            ages: self.state.requests().ages().collect(),
+            catalog: self.state.catalog().indexes().clone(),
         };
         self.next = Next::Keys(None);
         let frame = self.frame(HEADER, &header)?;
         Ok([MAGIC.as_slice(), &frame].concat().into())
     }
 
-    fn keys(&mut self, after: Option<Key>) -> Result<Option<Bytes>, rmp_serde::encode::Error> {
-        let mut rows = Vec::new();
-        let mut bytes = 0;
+    fn keys(&mut self, after: Option<Key>) -> Encoded<Option<Bytes>> {
+        let state = self.state.clone();
         let from = after.clone().unwrap_or_else(|| "".into());
-        for (key, entry) in self.state.kv().since(&from) {
-            if after.as_ref() == Some(key) {
-                continue;
-            }
-            bytes += 64 + key.len() + entry.value.len();
-            rows.push(KeyRow {
+        let entries = state.kv().since(&from).filter(|(key, _)| after.as_ref() != Some(*key));
+        let (rows, last) = fill(entries.map(|(key, entry)| {
+            let row = KeyRow {
                 key: key.clone(),
                 value: entry.value.clone(),
                 flags: entry.flags,
                 create_index: entry.create_index,
                 modify_index: entry.modify_index,
-            });
-            if bytes >= FRAME_LEN_AIM {
-                break;
-            }
-        }
-        self.next = match rows.last() {
-            Some(row) => Next::Keys(Some(row.key.clone())),
-            None => Next::Tombstones(None),
-        };
+            };
+            (key.clone(), 64 + key.len() + entry.value.len(), row)
+        }));
+        self.next = last.map_or(Next::Tombstones(None), |key| Next::Keys(Some(key)));
         self.rows(KEYS, &rows)
     }
 
-    fn tombstones(
-        &mut self,
-        after: Option<Key>,
-    ) -> Result<Option<Bytes>, rmp_serde::encode::Error> {
-        let mut rows = Vec::new();
-        let mut bytes = 0;
+    fn tombstones(&mut self, after: Option<Key>) -> Encoded<Option<Bytes>> {
+        let state = self.state.clone();
         let from = after.clone().unwrap_or_else(|| "".into());
-        for (key, index) in self.state.kv().tombstones_since(&from) {
-            if after.as_ref() == Some(key) {
-                continue;
-            }
-            bytes += 32 + key.len();
-            rows.push(TombstoneRow { key: key.clone(), index });
-            if bytes >= FRAME_LEN_AIM {
-                break;
-            }
-        }
-        self.next = match rows.last() {
-            Some(row) => Next::Tombstones(Some(row.key.clone())),
-            None => Next::Requests(0),
-        };
+        let tombstones = state.kv().tombstones_since(&from);
+        let tombstones = tombstones.filter(|(key, _)| after.as_ref() != Some(*key));
+        let (rows, last) = fill(tombstones.map(|(key, index)| {
+            (key.clone(), 32 + key.len(), TombstoneRow { key: key.clone(), index })
+        }));
+        self.next = last.map_or(Next::Nodes(None), |key| Next::Tombstones(Some(key)));
         self.rows(TOMBSTONES, &rows)
     }
 
-    fn requests(&mut self, from: usize) -> Result<Option<Bytes>, rmp_serde::encode::Error> {
-        const ROWS_MAX: usize = 2048;
-        let rows: Vec<RequestRow> = self
-            .state
-            .requests()
-            .iter_from(from)
-            .take(ROWS_MAX)
-            .map(|(request, applied)| RequestRow { request, applied: applied.clone() })
-            .collect();
-        self.next = if rows.is_empty() { Next::End } else { Next::Requests(from + rows.len()) };
-        self.rows(REQUESTS, &rows)
+    fn nodes(&mut self, after: Option<Key>) -> Encoded<Option<Bytes>> {
+        let state = self.state.clone();
+        let nodes = state.catalog().nodes_after(after.as_ref());
+        let (rows, last) = fill(nodes.map(|(key, row)| (key, RECORD_LEN_USUAL, row)));
+        self.next = last.map_or(Next::Services(None), |key| Next::Nodes(Some(key)));
+        self.rows(NODES, &rows)
     }
 
-    fn rows<T: Serialize>(
-        &mut self,
-        kind: u8,
-        rows: &[T],
-    ) -> Result<Option<Bytes>, rmp_serde::encode::Error> {
+    fn services(&mut self, after: Option<Position>) -> Encoded<Option<Bytes>> {
+        let state = self.state.clone();
+        let services = state.catalog().services_after(after.as_ref());
+        let (rows, last) = fill(services.map(|(at, row)| (at, RECORD_LEN_USUAL, row)));
+        self.next = last.map_or(Next::Checks(None), |at| Next::Services(Some(at)));
+        self.rows(SERVICES, &rows)
+    }
+
+    fn checks(&mut self, after: Option<Position>) -> Encoded<Option<Bytes>> {
+        let state = self.state.clone();
+        let checks = state.catalog().checks_after(after.as_ref());
+        let (rows, last) = fill(checks.map(|(at, row)| (at, RECORD_LEN_USUAL, row)));
+        self.next = last.map_or(Next::Groups(None), |at| Next::Checks(Some(at)));
+        self.rows(CHECKS, &rows)
+    }
+
+    fn groups(&mut self, after: Option<Key>) -> Encoded<Option<Bytes>> {
+        let groups = self.state.catalog().groups_after(after.as_ref());
+        let (rows, last) = fill(groups.map(|(name, row)| (name, GROUP_LEN_USUAL, row)));
+        self.next = last.map_or(Next::Requests(None), |name| Next::Groups(Some(name)));
+        self.rows(GROUPS, &rows)
+    }
+
+    fn requests(&mut self, after: Option<RequestId>) -> Encoded<Option<Bytes>> {
+        const ROWS_MAX: usize = 8192;
+        let requests = self.state.requests().after(after).take(ROWS_MAX);
+        let (columns, last) = Columns::write(requests);
+        let Some(last) = last else {
+            self.next = Next::End;
+            return Ok(None);
+        };
+        self.next = Next::Requests(Some(last));
+        self.frame(REQUESTS, &columns).map(Some)
+    }
+
+    fn rows<T: Serialize>(&mut self, kind: u8, rows: &[T]) -> Encoded<Option<Bytes>> {
         if rows.is_empty() { Ok(None) } else { self.frame(kind, &rows).map(Some) }
     }
 
-    fn frame<T: Serialize>(
-        &mut self,
-        kind: u8,
-        content: &T,
-    ) -> Result<Bytes, rmp_serde::encode::Error> {
+    fn frame<T: Serialize>(&mut self, kind: u8, content: &T) -> Encoded<Bytes> {
         let payload = rmp_serde::to_vec_named(content)?;
         let crc = checksum(kind, &payload);
         let mut frame = Vec::with_capacity(FRAME_HEAD_LEN + payload.len());
@@ -155,4 +176,18 @@ impl Encoder {
         self.sum.add(frame.len(), crc);
         Ok(frame.into())
     }
+}
+
+/// Takes rows until they fill a frame. Returns them, and where the last of them is.
+fn fill<P, R>(rows: impl Iterator<Item = (P, usize, R)>) -> (Vec<R>, Option<P>) {
+    let (mut taken, mut last, mut bytes) = (Vec::new(), None, 0);
+    for (position, len, row) in rows {
+        taken.push(row);
+        last = Some(position);
+        bytes += len;
+        if bytes >= FRAME_LEN_AIM {
+            break;
+        }
+    }
+    (taken, last)
 }

@@ -2,17 +2,24 @@
 
 use std::sync::Arc;
 
-use lan_agent::ask::{KvVerb, RequestId, TxnOp};
+use lan_agent::{
+    ask::{KvOp, KvVerb, RequestId, TxnOp},
+    catalog::{Check, Registration, Service},
+};
 use openraft::{LogId, Membership as Members, vote::RaftLeaderId};
+use proptest::prelude::*;
 use uuid::Uuid;
 
-use super::{Decoder, Encoder, MAGIC, Store, receive};
+use super::{
+    Decoder, END, Encoder, FRAME_HEAD_LEN, FRAME_LEN_AIM, HEADER, MAGIC, Store, Sum, checksum,
+    receive,
+};
 use crate::{
     raft::{
         disk::{Disk, Found, Memory},
         protocol::{LeaderId, Membership, Peer, SnapshotMeta, Vote},
     },
-    state::{Command, Op, State, Touched},
+    state::{Command, Op, State, Touched, catalog::tests::commands},
 };
 
 fn meta(index: u64) -> SnapshotMeta {
@@ -32,7 +39,9 @@ fn state(keys: u64, value_len: usize) -> State {
     let mut state = State::default();
     let mut apply = |index: u64, op: &Op| {
         let request = Some(RequestId(Uuid::from_u128(u128::from(index))));
-        state.apply(index, &Command::new(request, op), &mut Touched::default()).unwrap();
+        let stamp_ms = Some(1_000_000 + index * 40);
+        let command = Command { stamp_ms, ..Command::new(request, op) };
+        state.apply(index, &command, &mut Touched::default()).unwrap();
     };
     for index in 1..=keys {
         let key = format!("k/{:06}", index * 7919 % keys.max(1)).into();
@@ -40,14 +49,14 @@ fn state(keys: u64, value_len: usize) -> State {
         apply(index, &Op::KvSet { key, value, flags: index % 3, cas: None });
     }
     apply(keys + 1, &Op::KvDelete { key: "k/000001".into(), cas: None });
-    let get = TxnOp {
+    let get = KvOp {
         verb: KvVerb::GetTree,
         key: "k/00000".to_owned(),
         value: Default::default(),
         flags: 0,
         index: 0,
     };
-    apply(keys + 2, &Op::Txn { ops: vec![get] });
+    apply(keys + 2, &Op::Txn { ops: vec![TxnOp::Kv(get)] });
     state
 }
 
@@ -78,6 +87,95 @@ fn a_state_reads_back_as_it_was_written() {
             assert_eq!(read, (state.clone(), meta(state.applied())));
         }
     }
+}
+
+/// A state of random commands.
+fn catalog(ops: &[Op]) -> State {
+    let mut state = State::default();
+    for (index, op) in (1..).zip(ops) {
+        state.apply(index, &Command::new(None, op), &mut Touched::default()).unwrap();
+    }
+    state
+}
+
+proptest! {
+    #[test]
+    fn a_catalog_reads_back_as_it_was_written(ops in prop::collection::vec(commands::ops(), 0..60)) {
+        let state = catalog(&ops);
+        let read = decoded(&encoded(&state), 1000).unwrap();
+        prop_assert_eq!(read, (state.clone(), meta(state.applied())));
+    }
+}
+
+#[test]
+fn a_node_with_very_many_services_takes_several_frames() {
+    let mut state = State::default();
+    for number in 1..=2000 {
+        let name = lan_agent::catalog::Text::from(format!("web-{number}"));
+        let mut registration = Registration::default();
+        registration.node.name = "sync".into();
+        registration.checks = vec![Check {
+            id: name.clone(),
+            service_id: name.clone(),
+            output: "x".repeat(100).into(),
+            ..Check::default()
+        }];
+        registration.service = Some(Service { id: name.clone(), name, ..Service::default() });
+        let op = Op::Register(Arc::new(registration));
+        state.apply(number, &Command::new(None, &op), &mut Touched::default()).unwrap();
+    }
+    let mut encoder = Encoder::new(state.clone(), meta(2000));
+    let mut pieces = Vec::new();
+    while let Some(piece) = encoder.next_piece().unwrap() {
+        pieces.push(piece);
+    }
+    assert!(pieces.iter().all(|piece| piece.len() < 3 * FRAME_LEN_AIM), "one frame is too large");
+    assert!(pieces.len() > 10);
+    assert_eq!(decoded(&pieces.concat(), 1 << 20).unwrap().0, state);
+}
+
+#[test]
+fn a_state_read_back_forgets_the_same_requests_from_then_on() {
+    let mut state = state(3000, 1);
+    let mut read = decoded(&encoded(&state), 4096).unwrap().0;
+    for index in 4000..8000 {
+        let request = Some(RequestId(Uuid::from_u128(u128::from(index * 31 % 8000))));
+        let set = Op::KvSet { key: "k".into(), value: "v".into(), flags: index, cas: None };
+        let stamp_ms = Some(1_000_000 + index * 40);
+        let command = Command { stamp_ms, ..Command::new(request, &set) };
+        let [applied, again] = [&mut state, &mut read]
+            .map(|state| state.apply(index, &command, &mut Touched::default()).unwrap());
+        assert_eq!(applied, again);
+    }
+    assert_eq!(state, read);
+    assert!(state.requests().len() < 3000, "{} are remembered", state.requests().len());
+}
+
+#[test]
+fn a_header_with_fewer_and_other_fields_is_read() {
+    #[derive(serde::Serialize)]
+    struct Other {
+        invented: Vec<u8>,
+        meta: SnapshotMeta,
+        applied: u64,
+        kv_index: u64,
+    }
+    let header = Other { invented: vec![1, 2], meta: meta(7), applied: 7, kv_index: 5 };
+    let mut bytes = MAGIC.to_vec();
+    let mut sum = Sum::default();
+    let mut push = |kind: u8, payload: Vec<u8>| {
+        let crc = checksum(kind, &payload);
+        let head = [&[kind][..], &(payload.len() as u32).to_be_bytes(), &crc.to_be_bytes()];
+        bytes.extend([head.concat(), payload.clone()].concat());
+        (payload.len(), crc)
+    };
+    let (len, crc) = push(HEADER, rmp_serde::to_vec_named(&header).unwrap());
+    sum.add(FRAME_HEAD_LEN + len, crc);
+    push(END, rmp_serde::to_vec_named(&sum).unwrap());
+    let (state, read) = decoded(&bytes, 100).unwrap();
+    assert_eq!((state.applied(), state.kv().index(), read), (7, 5, meta(7)));
+    assert_eq!(state.clock(), Default::default());
+    assert!(state.catalog().is_empty());
 }
 
 #[test]

@@ -123,6 +123,8 @@ impl Cluster {
             multiplier: 1,
             snapshot_entries: self.snapshot_entries,
             seed: self.seed * 1000 + id,
+            // The servers' clocks differ by hours.
+            boot_ms: 1_800_000_000_000 + id * 3_600_000,
         };
         let disk = self.disks.entry(id).or_default().clone();
         let wire = Arc::new(Port { switch: self.switch.clone(), me: id });
@@ -167,7 +169,7 @@ impl Cluster {
     }
 
     pub(super) fn states(&self) -> Vec<State> {
-        self.servers().map(|raft| (*raft.state()).clone()).collect()
+        self.servers().map(|raft| raft.state()).collect()
     }
 
     pub(super) fn other(&self, id: u64) -> u64 {

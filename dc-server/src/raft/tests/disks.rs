@@ -52,8 +52,15 @@ impl Deref for Alone {
 async fn start(dir: &Path, snapshot_entries: u64) -> Result<Alone, StartError> {
     let name = NodeName::new("alone").unwrap();
     let addr = "127.0.0.1:8300".parse().unwrap();
-    let config =
-        Config { id: 1, name: name.clone(), addr, multiplier: 1, snapshot_entries, seed: 1 };
+    let config = Config {
+        id: 1,
+        name: name.clone(),
+        addr,
+        multiplier: 1,
+        snapshot_entries,
+        seed: 1,
+        boot_ms: 1,
+    };
     let disk = Arc::new(Files::open(dir).unwrap());
     let raft = Raft::start(config, disk.clone(), Arc::new(Nowhere)).await?;
     if !raft.is_bootstrapped().await.unwrap() {

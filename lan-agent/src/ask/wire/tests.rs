@@ -5,7 +5,13 @@ use proptest::prelude::*;
 use uuid::Uuid;
 
 use super::*;
-use crate::ask::KvVerb;
+use crate::{
+    ask::{CatalogOp, CatalogRecord, CatalogVerb, KvOp, KvVerb},
+    catalog::{
+        Check, Deregistration, Form, Lookup, Node, Registration, Removed, Selection, Service,
+        Subject,
+    },
+};
 
 fn now() -> Instant {
     Instant::now()
@@ -73,14 +79,79 @@ fn bytes_of_a_put_with_everything_stay_as_they_are() {
 #[test]
 fn bytes_of_a_transaction_stay_as_they_are() {
     let value = Bytes::from_static(b"v");
-    let op = TxnOp { verb: KvVerb::DeleteCas, key: "k".to_owned(), value, flags: 1, index: 2 };
+    let op = KvOp { verb: KvVerb::DeleteCas, key: "k".to_owned(), value, flags: 1, index: 2 };
     expect![[r#"
         0000005c85a46b696e6407ab636f6e73697374656e6379a764656661756c74a5 ...\..kind..consistency.default.
         7472616365c41000000000000000000000000000000001a772657175657374c4 trace...................request.
         1000000000000000000000000000000002ab646561646c696e655f6d73cd2710 ..................deadline_ms.'.
         81a36f70739185a476657262aa64656c6574652d636173a36b6579a16ba57661 ..ops...verb.delete-cas.key.k.va
         6c7565c40176a5666c61677301a5696e64657802                         lue..v.flags..index.
-    "#]].assert_eq(&golden(&ask(Question::Txn { ops: vec![op] })));
+    "#]].assert_eq(&golden(&ask(Question::Txn { ops: vec![TxnOp::Kv(op)] })));
+}
+
+#[test]
+fn bytes_of_a_transaction_on_the_catalog_stay_as_they_are() {
+    let node = Node { name: "n1".into(), ..Node::default() };
+    let service = Service { id: "web".into(), name: "web".into(), ..Service::default() };
+    let check = Check { id: "k".into(), ..Check::default() };
+    let ops = [
+        (CatalogVerb::Get, CatalogRecord::Node(node)),
+        (CatalogVerb::DeleteCas, CatalogRecord::Service("n1".into(), service)),
+        (CatalogVerb::Set, CatalogRecord::Check("n1".into(), check)),
+    ];
+    let op = |(verb, record)| TxnOp::Catalog(Box::new(CatalogOp { verb, record, index: 7 }));
+    expect![[r#"
+        0000005c85a46b696e6407ab636f6e73697374656e6379a764656661756c74a5 ...\..kind..consistency.default.
+        7472616365c41000000000000000000000000000000001a772657175657374c4 trace...................request.
+        1000000000000000000000000000000002ab646561646c696e655f6d73cd2710 ..................deadline_ms.'.
+        81a36f70739383a2646fa3676574a47769746881a46e6f646582a16ea26e31a1 ..ops...do.get.with..node..n.n1.
+        61a0a1690783a2646faa64656c6574652d636173a47769746881a77365727669 a..i...do.delete-cas.with..servi
+        636592a26e3184a26964a3776562a16ea3776562a17000a17782a17001a17701 ce..n1..id.web.n.web.p..w..p..w.
+        a1690783a2646fa3736574a47769746881a5636865636b92a26e3183a26964a1 .i...do.set.with..check..n1..id.
+        6ba16ea0a173a8637269746963616ca16907                             k.n..s.critical.i.
+    "#]].assert_eq(&golden(&ask(Question::Txn { ops: ops.map(op).into() })));
+}
+
+#[test]
+fn bytes_of_a_lookup_stay_as_they_are() {
+    let lookup = Lookup {
+        subject: Subject::Health { service: "web".into(), passing: true },
+        selection: Selection {
+            node_meta: [("rack".into(), "r1".into())].into(),
+            tags: vec!["v1".into()],
+            filter: "ID == a".into(),
+            near: "n1".into(),
+        },
+        form: Form::Records,
+    };
+    expect![[r#"
+        0000005c85a46b696e640eab636f6e73697374656e6379a764656661756c74a5 ...\..kind..consistency.default.
+        7472616365c41000000000000000000000000000000001a772657175657374c4 trace...................request.
+        1000000000000000000000000000000002ab646561646c696e655f6d73cd2710 ..................deadline_ms.'.
+        83a17381a66865616c746882a773657276696365a3776562a770617373696e67 ..s..health..service.web.passing
+        c3a17784a26e6d81a47261636ba27231a17491a27631a166a74944203d3d2061 ..w..nm..rack.r1.t..v1.f.ID.==.a
+        a46e656172a26e31a4666f726da77265636f726473                       .near.n1.form.records
+    "#]].assert_eq(&golden(&ask(Question::Lookup(lookup))));
+    let subject = Subject::State(None);
+    let lookup = Lookup { subject, selection: Selection::default(), form: Form::Json };
+    expect![[r#"
+        0000005c85a46b696e640eab636f6e73697374656e6379a764656661756c74a5 ...\..kind..consistency.default.
+        7472616365c41000000000000000000000000000000001a772657175657374c4 trace...................request.
+        1000000000000000000000000000000002ab646561646c696e655f6d73cd2710 ..................deadline_ms.'.
+        83a17381a57374617465c0a17780a4666f726da46a736f6e                 ..s..state..w..form.json
+    "#]].assert_eq(&golden(&ask(Question::Lookup(lookup))));
+}
+
+#[test]
+fn bytes_of_a_deregistration_stay_as_they_are() {
+    let what = Removed::Check("k".into());
+    let gone = Question::Deregister(Deregistration { node: "n1".into(), what });
+    expect![[r#"
+        0000005c85a46b696e640dab636f6e73697374656e6379a764656661756c74a5 ...\..kind..consistency.default.
+        7472616365c41000000000000000000000000000000001a772657175657374c4 trace...................request.
+        1000000000000000000000000000000002ab646561646c696e655f6d73cd2710 ..................deadline_ms.'.
+        82a16ea26e31a17781a5636865636ba16b                               ..n.n1.w..check.k
+    "#]].assert_eq(&golden(&ask(gone)));
 }
 
 #[test]
@@ -162,12 +233,21 @@ fn errors_of_a_later_version_keep_their_sentence_and_whether_they_had_an_effect(
 
 #[test]
 fn questions_over_their_bounds_are_too_large() {
-    let value = Bytes::from(vec![0; question::VALUE_LEN_MAX + 1]);
+    let value = Bytes::from(vec![0; question::WRITE_LEN_MAX]);
+    let half = value.slice(..question::WRITE_LEN_MAX / 2);
     let (key, empty) = ("k".to_owned(), Bytes::new());
-    let op = TxnOp { verb: KvVerb::Get, key: key.clone(), value: empty, flags: 0, index: 0 };
+    let op = KvOp { verb: KvVerb::Get, key: key.clone(), value: empty, flags: 0, index: 0 };
+    let set = KvOp { verb: KvVerb::Set, value: half, ..op.clone() };
+    let output = "x".repeat(question::WRITE_LEN_MAX + 1).into();
+    let long = Registration {
+        checks: vec![Check { output, ..Check::default() }],
+        ..Registration::default()
+    };
     for question in [
         Question::KvPut { key, value, flags: 0, cas: None },
-        Question::Txn { ops: vec![op; question::TXN_OPS_MAX + 1] },
+        Question::Txn { ops: vec![TxnOp::Kv(set); 2] },
+        Question::Txn { ops: vec![TxnOp::Kv(op); question::TXN_OPS_MAX + 1] },
+        Question::Register(Arc::new(long)),
     ] {
         let bytes = encode_ask(&ask(question), now());
         let error = decode_ask(&bytes, now()).unwrap_err();
@@ -205,8 +285,9 @@ fn questions() -> impl Strategy<Value = Question> {
         Just(KvVerb::DeleteTree),
         Just(KvVerb::DeleteCas),
     ];
-    let op = (verb, any::<String>(), value.clone(), any::<u64>(), any::<u64>())
-        .prop_map(|(verb, key, value, flags, index)| TxnOp { verb, key, value, flags, index });
+    let op = (verb, any::<String>(), value.clone(), any::<u64>(), any::<u64>()).prop_map(
+        |(verb, key, value, flags, index)| TxnOp::Kv(KvOp { verb, key, value, flags, index }),
+    );
     prop_oneof![
         any::<(String, bool)>().prop_map(|(key, raw)| Question::KvGet { key, raw }),
         any::<String>().prop_map(|prefix| Question::KvList { prefix }),
@@ -217,6 +298,25 @@ fn questions() -> impl Strategy<Value = Question> {
         any::<(String, Option<u64>)>().prop_map(|(key, cas)| Question::KvDelete { key, cas }),
         any::<String>().prop_map(|prefix| Question::KvDeleteTree { prefix }),
         proptest::collection::vec(op, 0..5).prop_map(|ops| Question::Txn { ops }),
+        any::<String>().prop_map(|name| {
+            let subject = Subject::Node(name.into());
+            Question::Lookup(Lookup { subject, selection: Selection::default(), form: Form::Json })
+        }),
+        any::<(String, u64)>().prop_map(|(name, index)| {
+            let record = CatalogRecord::Node(Node { name: name.into(), ..Node::default() });
+            let op = CatalogOp { verb: CatalogVerb::Cas, record, index };
+            Question::Txn { ops: vec![TxnOp::Catalog(Box::new(op))] }
+        }),
+        any::<(String, String)>().prop_map(|(node, id)| {
+            let what = Removed::Service(id.into());
+            Question::Deregister(Deregistration { node: node.into(), what })
+        }),
+        any::<(String, String)>().prop_map(|(name, output)| {
+            let mut registration = Registration::default();
+            registration.node.name = name.into();
+            registration.checks.push(Check { output: output.into(), ..Check::default() });
+            Question::Register(Arc::new(registration))
+        }),
         Just(Question::StatusLeader),
         Just(Question::StatusPeers),
         Just(Question::Datacenters),

@@ -1,8 +1,9 @@
 //! What the agent says of itself, its members and its host.
 
-use std::{net::SocketAddr, sync::Mutex};
+use std::{net::SocketAddr, sync::Mutex, time::Duration};
 
 use serde_json::Value;
+use tokio::time::Instant;
 use topology::NodeName;
 
 use super::*;
@@ -102,7 +103,9 @@ async fn self_has_configuration_member_and_stats() {
 async fn host_metrics_and_version_answer() {
     let rig = Rig::start(client());
     let version = json(&rig.client.get("/v1/agent/version").await);
-    assert_eq!(version["HumanVersion"], "0.1.0");
+    let expected =
+        r#"{"SHA":"abc","BuildDate":"2026-11-21T04:00:00Z","HumanVersion":"0.1.0","FIPS":""}"#;
+    assert_eq!(version.to_string(), expected);
     let host = json(&rig.client.get("/v1/agent/host").await);
     assert!(host["Memory"]["total"].as_u64().unwrap() > 0, "{host}");
     let metrics = json(&rig.client.get("/v1/agent/metrics").await);
@@ -170,5 +173,21 @@ async fn leaving_tells_servers_then_the_pool_and_then_stops() {
     };
     let (got, ()) = tokio::join!(rig.client.send("PUT", "/v1/agent/leave", &[], ""), answer);
     assert_eq!(got.status, 200);
+    rig.server.await.unwrap();
+}
+
+#[tokio::test]
+async fn who_leaves_goes_on_answering_until_its_time_to_drain_is_over() {
+    let drain = Duration::from_millis(300);
+    let mut rig = Rig::draining(client().with_server(FakeServer::default()), drain);
+    let began = Instant::now();
+    let answer = async {
+        let Some(Order::Leave { done }) = rig.orders.recv().await else { panic!() };
+        done.send(()).unwrap();
+        assert_eq!(rig.client.get("/v1/agent/version").await.status, 200);
+    };
+    let (got, ()) = tokio::join!(rig.client.send("PUT", "/v1/agent/leave", &[], ""), answer);
+    assert_eq!(got.status, 200);
+    assert!(began.elapsed() >= drain);
     rig.server.await.unwrap();
 }

@@ -5,6 +5,7 @@ use std::{
     io::Read,
     net::SocketAddr,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use axum::{body::Body, http::HeaderMap};
@@ -25,13 +26,27 @@ use crate::{
     agent::{self, Agent},
     ask::{Answer, Ask, AskError, Meta, Outcome},
     caller::{Caller, Promise, ServerSide},
-    http, pool,
+    catalog::{Node, Text},
+    definition::CheckDefinition,
+    definition::OUTPUT_LEN_MAX,
+    http::{self, listen::Place},
+    local::{self, Local, Prober},
+    pool,
     telemetry::Registry,
 };
 
 pub(in crate::http) fn found(meta: Meta, body: &str) -> Result<Answer, AskError> {
     let body = Bytes::copy_from_slice(body.as_bytes());
     Ok(Answer { outcome: Outcome::Found, meta, body })
+}
+
+/// Runs no checks: what they say is reported.
+struct Idle;
+
+impl Prober for Idle {
+    fn start(&self, _check: &CheckDefinition) {}
+
+    fn stop(&self, _id: &Text) {}
 }
 
 /// Answers all asks alike, and keeps them.
@@ -139,26 +154,51 @@ impl Rig {
     }
 
     pub(in crate::http) fn with(fake: Fake, change: impl FnOnce(&mut http::Config)) -> Self {
+        Self::build(fake, Duration::ZERO, change)
+    }
+
+    /// An agent that goes on answering for a while when it leaves.
+    pub(in crate::http) fn draining(fake: Fake, drain_time: Duration) -> Self {
+        Self::build(fake, drain_time, |_| {})
+    }
+
+    fn build(fake: Fake, drain_time: Duration, change: impl FnOnce(&mut http::Config)) -> Self {
         let fake = Arc::new(fake);
         let (handle, publisher, orders) = pool::channel();
         let stop = CancellationToken::new();
         let config = agent::Config {
             me: profile("n1", Role::Server),
             primary_dc: "dc1".parse().unwrap(),
-            revision: String::new(),
+            revision: "abc",
+            build_date: Some("2026-11-21T04:00:00Z"),
             meta: BTreeMap::new(),
             settings: serde_json::json!({ "NodeName": "n1" }),
             ask_timeout: agent::ASK_TIMEOUT,
+            drain_time,
+            remote_scripts: false,
             seed: 1,
             started_ms: 1_795_221_870_000,
         };
-        let agent = Agent::new(config, handle, fake.clone(), Registry::default(), stop.clone());
+        let node = Node { name: "n1".into(), ..Node::default() };
+        let own = local::Config {
+            node,
+            output_delay: Duration::ZERO,
+            discard_output: false,
+            output_len_max: OUTPUT_LEN_MAX,
+        };
+        let local = Local::new(own, None, Arc::new(Idle));
+        let registry = Registry::default();
+        let agent = Agent::new(config, handle, fake.clone(), local, registry, stop.clone());
         let mut config = http::Config::new(vec!["127.0.0.1:0".parse().unwrap()]);
         change(&mut config);
-        let (addrs, run) = http::bind(config, agent).unwrap();
+        let (places, run) = http::bind(config, agent).unwrap();
         let server = tokio::spawn(run);
-        let client = Client::http1(addrs[0]);
-        Self { addr: addrs[0], fake, client, stop, server, pool: publisher, orders }
+        let addr = match places[0] {
+            Place::Http(addr) | Place::Https(addr) => addr,
+            Place::Unix(_) => "127.0.0.1:0".parse().unwrap(),
+        };
+        let client = Client::http1(addr);
+        Self { addr, fake, client, stop, server, pool: publisher, orders }
     }
 }
 

@@ -295,6 +295,7 @@ impl Network {
                 Event::Reaped(member) => format!("reaped {}", key(member)),
                 Event::JoinedPool => "joined the pool".to_owned(),
                 Event::Answered(addr) => format!("{addr} answered"),
+                Event::Unreadable { records, why } => format!("can't read {records}: {why}"),
                 Event::Refused { profile, reason } => {
                     format!(
                         "refused {} at {}: {reason}",

@@ -12,11 +12,11 @@ const REMEMBERED_MAX: usize = 256;
 
 /// What was complained about lately.
 #[derive(Debug, Default)]
-pub(super) struct Complaints(BTreeMap<(IpAddr, String), Instant>);
+pub struct Complaints(BTreeMap<(IpAddr, String), Instant>);
 
 impl Complaints {
-    /// Tells whether to log it now.
-    pub(super) fn is_new(&mut self, now: Instant, about: IpAddr, reason: &str) -> bool {
+    /// Tells whether to log it now: not if the same was logged a moment ago, or too many others.
+    pub fn is_new(&mut self, now: Instant, about: IpAddr, reason: &str) -> bool {
         self.0.retain(|_, at| now.duration_since(*at) < QUIET);
         let key = (about, reason.to_owned());
         if self.0.contains_key(&key) || self.0.len() >= REMEMBERED_MAX {

@@ -1,0 +1,101 @@
+//! Services and checks that files define, and how this agent treats checks.
+
+use lan_agent::definition::{self, CheckDefinition, DefinitionError};
+use serde_json::Value;
+
+use super::Build;
+use crate::config::agent::{Checks, Definitions};
+
+/// What is said of programs that nobody allowed.
+const NO_SCRIPTS: &str = "scripts are disabled on this agent; to enable, configure \
+                          enable_script_checks or enable_local_script_checks to true";
+
+/// The largest `check_output_max_size`: outputs are held in memory by this agent and by all servers.
+const OUTPUT_LEN_LIMIT: usize = 64 * 1024;
+
+impl Build<'_> {
+    pub(super) fn checks(&mut self) -> Checks {
+        let output_len_max = self.output_len_max();
+        let settings = self.settings;
+        let flag = |path| settings.bool(path).unwrap_or(false);
+        let remote_scripts = flag("enable_script_checks");
+        Checks {
+            remote_scripts,
+            local_scripts: remote_scripts || flag("enable_local_script_checks"),
+            update_interval: settings
+                .duration("check_update_interval")
+                .unwrap_or(Checks::UPDATE_INTERVAL),
+            discard_output: flag("discard_check_output"),
+            output_len_max,
+            agent_tls: flag("enable_agent_tls_for_checks"),
+        }
+    }
+
+    fn output_len_max(&mut self) -> usize {
+        let Some(given) = self.settings.integer("check_output_max_size") else {
+            return definition::OUTPUT_LEN_MAX;
+        };
+        let given = usize::try_from(given).unwrap_or_default();
+        if !(1..=OUTPUT_LEN_LIMIT).contains(&given) {
+            self.broken(format!(
+                "check_output_max_size must be from 1 to {OUTPUT_LEN_LIMIT}: to keep no outputs at all, \
+                 set discard_check_output"
+            ));
+        }
+        given
+    }
+
+    pub(super) fn definitions(&mut self, allowed: &Checks) -> Definitions {
+        let services = self.defined(["service", "services"], definition::service);
+        let checks = self.defined(["check", "checks"], definition::check);
+        let all = || services.iter().flat_map(|it| &it.checks).chain(&checks);
+        let script = |check: &&CheckDefinition| check.probe.runs_programs();
+        if !allowed.local_scripts
+            && let Some(check) = all().find(script)
+        {
+            self.broken(format!("check {:?}: {NO_SCRIPTS}", check.id));
+        }
+        for check in &checks {
+            let owner = &check.service_id;
+            if !owner.is_empty() && !services.iter().any(|it| it.service.id == *owner) {
+                self.broken(format!(
+                    "check {:?}: service_id: no service {owner:?} is defined",
+                    check.id
+                ));
+            }
+        }
+        Definitions { services, checks }
+    }
+
+    /// Reads what stands under a name for one or a name for many.
+    fn defined<T>(
+        &mut self,
+        names: [&'static str; 2],
+        read: impl Fn(&Value) -> Result<T, DefinitionError>,
+    ) -> Vec<T> {
+        let mut found = Vec::new();
+        for path in names {
+            let list = match self.settings.raw(path) {
+                None => Vec::new(),
+                Some(Value::Array(list)) => list.clone(),
+                Some(one) => vec![one.clone()],
+            };
+            for (position, value) in list.iter().enumerate() {
+                match read(value) {
+                    Ok(definition) => found.push(definition),
+                    Err(error) => {
+                        let place = self.settings.place(path);
+                        let name = value["name"].as_str().unwrap_or_default();
+                        let sentence = match &error {
+                            DefinitionError::Malformed(sentence)
+                            | DefinitionError::Invalid(sentence) => sentence,
+                        };
+                        let number = position + 1;
+                        self.broken(format!("{place}: {path} {number} ({name:?}): {sentence}"));
+                    }
+                }
+            }
+        }
+        found
+    }
+}

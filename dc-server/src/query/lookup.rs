@@ -1,0 +1,205 @@
+//! Lookups in the catalog: which parts an answer shows, which records are in it, in which order.
+//!
+//! Records come in the order of their nodes' names and then of their ids, whatever the capitals, as
+//! in Consul. With `near` those of that node come first.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use lan_agent::{
+    ask::AskError,
+    catalog::{Check, Form, Health, Lookup, Selection, Subject, Text},
+};
+use topology::Datacenter;
+
+use super::{json::catalog as json, records};
+use crate::state::catalog::{Catalog, Host, Instance, Part, Record, fold};
+
+/// Fewest characters that are taken for the beginning of a node's id.
+const ID_START_LEN_MIN: usize = 2;
+
+/// An instance where it runs.
+pub(super) type Found<'a> = (&'a Host, &'a Instance);
+
+/// A check on its node.
+pub(super) type Checked<'a> = (&'a Host, &'a Record<Check>);
+
+/// Names of services with their tags.
+pub(super) type Tags<'a> = BTreeMap<&'a Text, BTreeSet<&'a Text>>;
+
+/// Refuses what can't be looked up.
+pub(super) fn check(lookup: &Lookup) -> Result<(), AskError> {
+    if lookup.selection.filter.is_empty() {
+        return Ok(());
+    }
+    Err(AskError::Bad("Filters are not known here: ask without ?filter".to_owned()))
+}
+
+/// Returns the parts of the catalog that an answer shows as things are.
+pub(super) fn parts(catalog: &Catalog, lookup: &Lookup) -> Vec<Part> {
+    let by_meta = !lookup.selection.node_meta.is_empty();
+    let mut parts = match &lookup.subject {
+        Subject::Nodes => return vec![Part::Nodes],
+        Subject::Node(name) | Subject::NodeServices(name) => return parts_of_node(catalog, name),
+        Subject::Services if by_meta => vec![Part::Instances],
+        Subject::Services => vec![Part::Names],
+        Subject::Service(name) => return vec![Part::Service(fold(name))],
+        Subject::NodeChecks(name) => return vec![Part::NodeChecks(fold(name))],
+        Subject::ServiceChecks(name) => vec![Part::ServiceChecks(fold(name))],
+        Subject::State(status) => vec![Part::Checks(*status)],
+        Subject::Health { service, .. } => return vec![Part::Health(fold(service))],
+    };
+    if by_meta {
+        // The nodes are not shown, but decide what is.
+        parts.push(Part::Nodes);
+    }
+    parts
+}
+
+/// A node is found by its name. What may be the beginning of an id depends on all nodes instead.
+fn parts_of_node(catalog: &Catalog, name: &Text) -> Vec<Part> {
+    let by_name = Part::Node(fold(name));
+    if catalog.host(name).is_some() || !starts_like_id(name) {
+        return vec![by_name];
+    }
+    vec![by_name, Part::Nodes, Part::Instances]
+}
+
+/// Returns the index of an answer: of the last change of what it shows. 0 when there was none.
+pub(super) fn index(catalog: &Catalog, lookup: &Lookup) -> u64 {
+    let parts = parts(catalog, lookup);
+    parts.iter().map(|part| catalog.index_of(part)).max().unwrap_or(0)
+}
+
+/// Encodes the body of an answer.
+pub(super) fn body(catalog: &Catalog, home: &Datacenter, lookup: &Lookup) -> Bytes {
+    let Lookup { subject, selection, form } = lookup;
+    let json = *form == Form::Json;
+    match subject {
+        Subject::Nodes => {
+            let nodes = nodes(catalog, selection);
+            if json { json::nodes(home, &nodes) } else { records::nodes(&nodes) }
+        }
+        Subject::Node(name) => {
+            let host = host(catalog, name);
+            if json { json::node_with_services(home, host) } else { records::inventory(host) }
+        }
+        Subject::NodeServices(name) => {
+            let host = host(catalog, name);
+            if json { json::node_and_services(home, host) } else { records::inventory(host) }
+        }
+        Subject::Services => {
+            let names = names(catalog, selection);
+            if json { json::names(&names) } else { records::names(&names) }
+        }
+        Subject::Service(name) => {
+            let found = instances(catalog, name, selection, |_| true);
+            if json { json::instances(home, &found) } else { records::instances(&found) }
+        }
+        Subject::Health { service, passing } => {
+            let wanted = |found: &Found<'_>| !passing || passes(found);
+            let found = instances(catalog, service, selection, wanted);
+            if json { json::health(home, &found) } else { records::health(&found) }
+        }
+        Subject::NodeChecks(_) | Subject::ServiceChecks(_) | Subject::State(_) => {
+            let checks = checks(catalog, subject, selection);
+            if json { json::checks(&checks) } else { records::checks(&checks) }
+        }
+    }
+}
+
+fn nodes<'a>(catalog: &'a Catalog, selection: &Selection) -> Vec<&'a Host> {
+    let mut nodes: Vec<_> = catalog.hosts().filter(|host| has_meta(host, selection)).collect();
+    nearest_first(&mut nodes, selection, |host| host);
+    nodes
+}
+
+fn host<'a>(catalog: &'a Catalog, name: &Text) -> Option<&'a Host> {
+    let by_id = || catalog.host_by_id(name).filter(|_| starts_like_id(name));
+    catalog.host(name).or_else(by_id)
+}
+
+fn names<'a>(catalog: &'a Catalog, selection: &Selection) -> Tags<'a> {
+    if selection.node_meta.is_empty() {
+        let names = catalog.names().iter();
+        return names.map(|(name, usage)| (name, usage.tags().collect())).collect();
+    }
+    let mut names = Tags::new();
+    for host in catalog.hosts().filter(|host| has_meta(host, selection)) {
+        for instance in host.instances() {
+            let service = &instance.service().value;
+            names.entry(&service.name).or_default().extend(&service.tags);
+        }
+    }
+    names
+}
+
+fn instances<'a>(
+    catalog: &'a Catalog,
+    service: &Text,
+    selection: &Selection,
+    wanted: impl Fn(&Found<'a>) -> bool,
+) -> Vec<Found<'a>> {
+    let found = catalog
+        .instances(service)
+        .filter(|(host, instance)| has_meta(host, selection) && has_tags(instance, selection));
+    let mut found: Vec<_> = found.filter(wanted).collect();
+    nearest_first(&mut found, selection, |(host, _)| host);
+    found
+}
+
+fn checks<'a>(catalog: &'a Catalog, subject: &Subject, selection: &Selection) -> Vec<Checked<'a>> {
+    let of_host = |host: &'a Host| host.checks().map(move |check| (host, check));
+    let mut checks: Vec<Checked<'a>> = match subject {
+        Subject::NodeChecks(name) => {
+            return catalog.host(name).into_iter().flat_map(of_host).collect();
+        }
+        Subject::ServiceChecks(name) => {
+            let instances = catalog.instances(name);
+            let of_it = |(host, i): Found<'a>| host.checks_of(i).map(move |check| (host, check));
+            instances.flat_map(of_it).collect()
+        }
+        Subject::State(Some(status)) => catalog.checks_in(*status).collect(),
+        _ => catalog.hosts().flat_map(of_host).collect(),
+    };
+    checks.retain(|(host, _)| has_meta(host, selection));
+    nearest_first(&mut checks, selection, |(host, _)| host);
+    checks
+}
+
+fn has_meta(host: &Host, selection: &Selection) -> bool {
+    let meta = &host.node().value.meta;
+    selection.node_meta.iter().all(|(key, value)| meta.get(key) == Some(value))
+}
+
+fn has_tags(instance: &Instance, selection: &Selection) -> bool {
+    let tags = &instance.service().value.tags;
+    selection.tags.iter().all(|wanted| {
+        let wanted = fold(wanted);
+        tags.iter().any(|tag| fold(tag) == wanted)
+    })
+}
+
+/// Tells whether all checks of an instance and of its node pass.
+fn passes((host, instance): &Found<'_>) -> bool {
+    let mut checks = host.own_checks().chain(host.checks_of(instance));
+    checks.all(|check| check.value.status == Health::Passing)
+}
+
+/// Brings what is on the node to be near to to the front, and leaves the rest in order.
+fn nearest_first<T>(rows: &mut [T], selection: &Selection, host: impl Fn(&T) -> &Host) {
+    if !selection.near.is_empty() {
+        let near = fold(&selection.near);
+        rows.sort_by_key(|row| fold(&host(row).node().value.name) != near);
+    }
+}
+
+/// Tells whether a text may be the beginning of a UUID.
+fn starts_like_id(text: &str) -> bool {
+    const PATTERN: &[u8] = b"xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx";
+    let fits = |(byte, pattern): (u8, &u8)| match pattern {
+        b'-' => byte == b'-',
+        _ => byte.is_ascii_hexdigit(),
+    };
+    (ID_START_LEN_MIN..=PATTERN.len()).contains(&text.len()) && text.bytes().zip(PATTERN).all(fits)
+}

@@ -1,0 +1,74 @@
+//! Answers for agents: named maps of records, as [`lan_agent::catalog`] reads them.
+
+use bytes::Bytes;
+use lan_agent::catalog::{Check, Node, Service};
+use serde::Serialize;
+
+use super::lookup::{Checked, Found, Tags};
+use crate::state::catalog::{Host, Record};
+
+/// [`lan_agent::catalog::Instance`], as it is written.
+#[derive(Serialize)]
+struct Instance<'a> {
+    #[serde(rename = "n")]
+    node: &'a Node,
+    #[serde(rename = "s")]
+    service: &'a Service,
+    #[serde(rename = "c")]
+    checks: Vec<&'a Check>,
+}
+
+/// [`lan_agent::catalog::Inventory`], as it is written.
+#[derive(Serialize)]
+struct Inventory<'a> {
+    #[serde(rename = "n")]
+    node: &'a Node,
+    #[serde(rename = "s")]
+    services: Vec<&'a Service>,
+}
+
+pub(super) fn nodes(nodes: &[&Host]) -> Bytes {
+    write(&nodes.iter().map(|host| &host.node().value).collect::<Vec<_>>())
+}
+
+pub(super) fn inventory(host: Option<&Host>) -> Bytes {
+    write(&host.map(|host| Inventory {
+        node: &host.node().value,
+        services: host.instances().map(|instance| &instance.service().value).collect(),
+    }))
+}
+
+pub(super) fn names(names: &Tags<'_>) -> Bytes {
+    write(names)
+}
+
+pub(super) fn instances(found: &[Found<'_>]) -> Bytes {
+    write(&found.iter().map(|found| instance(found, Vec::new())).collect::<Vec<_>>())
+}
+
+pub(super) fn health(found: &[Found<'_>]) -> Bytes {
+    let rows = found.iter().map(|there| {
+        let (host, of_it) = there;
+        let checks = host.own_checks().chain(host.checks_of(of_it)).map(value);
+        instance(there, checks.collect())
+    });
+    write(&rows.collect::<Vec<_>>())
+}
+
+pub(super) fn checks(checks: &[Checked<'_>]) -> Bytes {
+    write(&checks.iter().map(|(_, check)| value(check)).collect::<Vec<_>>())
+}
+
+fn instance<'a>((host, there): &Found<'a>, checks: Vec<&'a Check>) -> Instance<'a> {
+    Instance { node: &host.node().value, service: &there.service().value, checks }
+}
+
+fn value<T>(record: &Record<T>) -> &T {
+    &record.value
+}
+
+fn write(rows: &impl Serialize) -> Bytes {
+    let written = rmp_serde::to_vec_named(rows);
+    assert!(written.is_ok(), "memory takes every map of text and numbers: {written:?}");
+    written.unwrap_or_default().into()
+}

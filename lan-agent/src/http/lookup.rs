@@ -1,0 +1,87 @@
+//! What all reads of the catalog have in common: what they are about, which records they want, and
+//! whether the agent's cache may answer.
+
+use axum::http::{HeaderName, HeaderValue};
+
+use super::{
+    context::{Context, Query},
+    error::Failure,
+    reply::{Indexed, Reply},
+};
+use crate::{
+    agent::Agent,
+    ask::Question,
+    catalog::{Form, Lookup, Selection, Subject, Text},
+};
+
+/// A service that can't be: asked for instead of what there is nothing of, so that the answer is
+/// empty and still says how fresh it is.
+pub(super) const NO_SERVICE: &str = "";
+
+/// What stands for the agent that is asked, where a node is named.
+const THIS_AGENT: &str = "_agent";
+
+const X_CACHE: HeaderName = HeaderName::from_static("x-cache");
+
+/// Whether the agent's cache may answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Cache {
+    /// The client's wish for it is passed over.
+    Never,
+    /// If the client wishes it (`cached`), and is told what came of it.
+    IfAsked,
+}
+
+/// Answers with what the catalog holds of a subject.
+pub(super) async fn answer(cx: Context, subject: Subject, cache: Cache) -> Result<Reply, Failure> {
+    let mut selection = selection(&cx.agent, cx.query());
+    if subject == Subject::Services {
+        // Consul has no filter here and passes over one.
+        selection.filter = Text::default();
+    }
+    let lookup = Lookup { subject, selection, form: Form::Json };
+    let answer = cx.read(Question::Lookup(lookup)).await?;
+    let reply = Reply::answer(answer, Indexed::Yes);
+    Ok(match cache {
+        Cache::IfAsked => missed(reply, cx.query()),
+        Cache::Never => reply,
+    })
+}
+
+/// Tells a client that wished the cache would answer that it did not.
+pub(super) fn missed(reply: Reply, query: Query<'_>) -> Reply {
+    match query.has("cached") {
+        true => reply.with_header(X_CACHE, HeaderValue::from_static("MISS")),
+        false => reply,
+    }
+}
+
+/// Returns the name at the end of a path, or refuses a path without one.
+pub(super) fn name_after(
+    cx: &Context,
+    prefix: &str,
+    missing: &'static str,
+) -> Result<Text, Failure> {
+    let name = cx.path_after(prefix)?;
+    if name.is_empty() { Err(Failure::bad(missing)) } else { Ok(name.into()) }
+}
+
+fn selection(agent: &Agent, query: Query<'_>) -> Selection {
+    let mut selection = Selection::default();
+    for (name, value) in query.pairs() {
+        match name.as_ref() {
+            "node-meta" => {
+                let (key, value) = value.split_once(':').unwrap_or((&value, ""));
+                selection.node_meta.insert(key.into(), value.into());
+            }
+            "tag" => selection.tags.push(value.into()),
+            "near" if value == THIS_AGENT => {
+                selection.near = agent.config.me.name.to_string().into();
+            }
+            "near" => selection.near = value.into(),
+            "filter" => selection.filter = value.into(),
+            _ => {}
+        }
+    }
+    selection
+}

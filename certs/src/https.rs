@@ -31,7 +31,7 @@ use crate::{
     error::KeyError,
     metrics::expires,
     store::{
-        Bundle, Clock, Files, Reload, Source, TlsClock,
+        Bundle, Clock, Files, Prepared, Reload, Source, TlsClock,
         renewal::{self, Renewable},
         roots,
     },
@@ -85,7 +85,7 @@ pub struct Acceptor(Arc<Shared>);
 
 struct Shared {
     current: ArcSwap<Current>,
-    source: Source,
+    source: ArcSwap<Source>,
     config: Config,
     provider: Arc<CryptoProvider>,
     expires: Gauge,
@@ -114,6 +114,7 @@ impl Acceptor {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let current = ArcSwap::from_pointee(Current::new(bundle, &config, &provider)?);
         let expires = expires(&source.to_string());
+        let source = ArcSwap::from_pointee(source);
         Ok(Self(Arc::new(Shared { current, source, config, provider, expires })))
     }
 
@@ -127,19 +128,39 @@ impl Acceptor {
         self.0.config.handshake_timeout
     }
 
-    /// Looks at the files again, as on SIGHUP. What can't be used leaves the old certificate in
-    /// place.
+    /// Looks at the files again. What can't be used leaves the old certificate in place.
     pub fn reload(&self) -> Result<Reload, KeyError> {
-        let Source::Files(files) = &self.0.source else { return Ok(Reload::Unchanged) };
+        match &**self.0.source.load() {
+            Source::Memory => Ok(Reload::Unchanged),
+            Source::Files(files) => Ok(self.put(self.read(files)?)),
+        }
+    }
+
+    /// Reads a certificate from files that from [`Prepared::commit`] on are where it comes from.
+    pub fn prepare(&self, files: Files) -> Result<Prepared, KeyError> {
+        let new = self.read(&files)?;
+        let acceptor = self.clone();
+        Ok(Prepared::new(move || {
+            acceptor.0.source.store(Arc::new(Source::Files(files)));
+            acceptor.put(new)
+        }))
+    }
+
+    /// Makes what is other than the present certificate of files, if it is good.
+    fn read(&self, files: &Files) -> Result<Option<Current>, KeyError> {
         let bundle = files.read()?;
         if self.0.current.load().bundle.same(&bundle) {
-            return Ok(Reload::Unchanged);
+            return Ok(None);
         }
-        let new = Current::new(bundle, &self.0.config, &self.0.provider)?;
+        Current::new(bundle, &self.0.config, &self.0.provider).map(Some)
+    }
+
+    fn put(&self, new: Option<Current>) -> Reload {
+        let Some(new) = new else { return Reload::Unchanged };
         let Validity { serial, not_after, .. } = &new.validity;
         info!(serial, expires = %not_after, "HTTPS certificate replaced");
         self.0.current.store(Arc::new(new));
-        Ok(Reload::Changed)
+        Reload::Changed
     }
 
     /// Looks at the files every [`crate::store::WATCH_INTERVAL`], for ever, shows when the
@@ -170,8 +191,8 @@ impl Renewable for Acceptor {
         "the HTTPS interface"
     }
 
-    fn source(&self) -> &Source {
-        &self.0.source
+    fn source(&self) -> Arc<Source> {
+        self.0.source.load_full()
     }
 
     fn look(&self) -> Result<Reload, KeyError> {

@@ -67,6 +67,21 @@ pub struct Bundle {
     pub authorities: Vec<String>,
 }
 
+/// Keys that were read and are good, and are not in use yet. Dropping them changes nothing.
+#[must_use]
+pub struct Prepared(Box<dyn FnOnce() -> Reload + Send>);
+
+impl Prepared {
+    pub(crate) fn new(use_them: impl FnOnce() -> Reload + Send + 'static) -> Self {
+        Self(Box::new(use_them))
+    }
+
+    /// Puts them to use.
+    pub fn commit(self) -> Reload {
+        (self.0)()
+    }
+}
+
 /// Where keys come from.
 pub(crate) enum Source {
     Memory,
@@ -88,7 +103,7 @@ pub struct Keys(Arc<Shared>);
 
 struct Shared {
     current: ArcSwap<Current>,
-    source: Source,
+    source: ArcSwap<Source>,
     domains: Domains,
     clock: Clock,
     provider: Arc<CryptoProvider>,
@@ -158,6 +173,7 @@ impl Keys {
         let current = Current::new(bundle, Edition::default(), &domains, &provider)?;
         let current = ArcSwap::from_pointee(current);
         let metrics = Metrics::resolve(&source.to_string());
+        let source = ArcSwap::from_pointee(source);
         Ok(Self(Arc::new(Shared { current, source, domains, clock, provider, metrics })))
     }
 
@@ -174,9 +190,14 @@ impl Keys {
     /// Replaces the keys for all handshakes to come. The new certificate must be for the same
     /// holder as the old one.
     pub fn replace(&self, bundle: Bundle) -> Result<Reload, KeyError> {
+        Ok(self.put(self.checked(bundle)?))
+    }
+
+    /// Makes keys that are other than the present ones, if they are good.
+    fn checked(&self, bundle: Bundle) -> Result<Option<Current>, KeyError> {
         let old = self.0.current.load();
         if old.bundle.same(&bundle) {
-            return Ok(Reload::Unchanged);
+            return Ok(None);
         }
         let edition = old.edition.next(&old.bundle, &bundle);
         let new = Current::new(bundle, edition, &self.0.domains, &self.0.provider)?;
@@ -186,6 +207,11 @@ impl Keys {
                 found: new.identity.to_string(),
             });
         }
+        Ok(Some(new))
+    }
+
+    fn put(&self, new: Option<Current>) -> Reload {
+        let Some(new) = new else { return Reload::Unchanged };
         info!(
             identity = %new.identity,
             serial = new.validity.serial,
@@ -194,15 +220,25 @@ impl Keys {
             "certificates replaced"
         );
         self.0.current.store(Arc::new(new));
-        Ok(Reload::Changed)
+        Reload::Changed
     }
 
-    /// Looks at the files again, as on SIGHUP; keys from memory stay as they are.
+    /// Looks at the files again; keys from memory stay as they are.
     pub fn reload(&self) -> Result<Reload, KeyError> {
-        match &self.0.source {
+        match &**self.0.source.load() {
             Source::Memory => Ok(Reload::Unchanged),
             Source::Files(files) => self.replace(files.read()?),
         }
+    }
+
+    /// Reads keys from files that from [`Prepared::commit`] on are where this node's keys come from.
+    pub fn prepare(&self, files: Files) -> Result<Prepared, KeyError> {
+        let new = self.checked(files.read()?)?;
+        let keys = self.clone();
+        Ok(Prepared::new(move || {
+            keys.0.source.store(Arc::new(Source::Files(files)));
+            keys.put(new)
+        }))
     }
 
     /// Looks at the files every [`WATCH_INTERVAL`], for ever, shows when the certificate expires
@@ -237,8 +273,8 @@ impl Renewable for Keys {
         "this node"
     }
 
-    fn source(&self) -> &Source {
-        &self.0.source
+    fn source(&self) -> Arc<Source> {
+        self.0.source.load_full()
     }
 
     fn look(&self) -> Result<Reload, KeyError> {

@@ -23,6 +23,7 @@ mod leave;
 mod maint;
 mod members;
 mod operator;
+mod reload;
 mod run;
 mod services;
 mod table;
@@ -66,6 +67,7 @@ const COMMANDS: &[&Command] = &[
     &maint::COMMAND,
     &members::COMMAND,
     &operator::RAFT_LIST_PEERS,
+    &reload::COMMAND,
     &services::DEREGISTER,
     &services::REGISTER,
     &tls::CA_CREATE,

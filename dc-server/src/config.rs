@@ -16,6 +16,7 @@ pub mod flags;
 pub mod hcl;
 pub mod host;
 pub mod keys;
+pub mod reload;
 pub mod source;
 
 mod build;
@@ -41,6 +42,8 @@ pub struct Loaded {
     pub agent: Agent,
     /// What its author should know, one sentence each.
     pub warnings: Vec<String>,
+    /// The keys that were set, to compare with another reading.
+    pub keys: reload::Keys,
 }
 
 /// Reads the services that files define, as they are written, to hand them to an agent.
@@ -92,7 +95,7 @@ pub fn build(request: &Request, texts: &[Text], host: &Host) -> Result<Loaded, P
         return Err(Problems(problems));
     }
     let agent = build::agent(&settings, host, request.dev, &mut warnings)?;
-    Ok(Loaded { agent, warnings })
+    Ok(Loaded { agent, warnings, keys: reload::Keys::of(&settings) })
 }
 
 #[cfg(test)]

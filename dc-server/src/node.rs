@@ -15,6 +15,7 @@
 //! reverse order: applications first, so that nobody is answered by half a server.
 
 pub mod keys;
+pub mod reload;
 
 mod entry;
 mod interface;
@@ -35,15 +36,15 @@ use lan_agent::{
     agent::{self, Agent},
     caller::Caller,
     checks::Runner,
-    http::{self, listen::Place},
+    http::{self, Most, listen::Place},
     local,
     pool::{
         self, Pool,
         packets::Packets,
         seal::{Key, KeyRing},
     },
+    process::Process,
     remote::{ClientService, LinkPuller, RemoteCaller},
-    telemetry::Registry,
 };
 use tokio_util::sync::CancellationToken;
 use topology::{NodeId, Profile, Role, gossip};
@@ -78,8 +79,8 @@ pub struct World {
     pub seed: u64,
     /// When the process started, in milliseconds since 1970; larger at each start.
     pub boot_ms: u64,
-    /// Where counts come together.
-    pub registry: Registry,
+    /// What the node shares with its process.
+    pub process: Process,
     /// The directory of the user's development CA.
     pub development: PathBuf,
     /// Where Docker's engine is, for checks; `None` for where it usually is.
@@ -101,6 +102,7 @@ pub struct Node {
     interface: Task,
     places: Vec<Place>,
     acceptor: Option<Acceptor>,
+    connections_max: Most,
     /// Holds the directory until everything has ended.
     _data_dir: Option<DataDir>,
 }
@@ -126,16 +128,6 @@ impl Node {
     /// Returns where the HTTP interface listens.
     pub fn places(&self) -> &[Place] {
         &self.places
-    }
-
-    /// Returns the certificate of the HTTP interface, to be read again when it changes.
-    pub fn acceptor(&self) -> Option<&Acceptor> {
-        self.acceptor.as_ref()
-    }
-
-    /// Returns the certificates, to be read again when they change.
-    pub fn keys(&self) -> &Keys {
-        &self.keys
     }
 
     /// Runs the node until its agent is told to stop. Fails when the agent stops because a pool
@@ -412,8 +404,6 @@ fn complete(
         me,
         revision: release::REVISION,
         build_date: release::BUILD_DATE,
-        meta: config.node_meta.clone(),
-        settings: config.shown(),
         ask_timeout: config.limits.rpc_client_timeout,
         drain_time: if config.is_server() { config.leave.drain_time } else { Duration::ZERO },
         remote_scripts: config.checks.remote_scripts,
@@ -421,12 +411,13 @@ fn complete(
         started_ms: world.boot_ms,
     };
     let stop = CancellationToken::new();
-    let registry = world.registry.clone();
-    let agent = Agent::new(settings, pool, caller, local.clone(), registry, stop.clone());
+    let (shown, process) = (config.shown(), world.process.clone());
+    let agent = Agent::new(settings, shown, pool, caller, local.clone(), process, stop.clone());
     tasks.push(Box::pin(local::run(local.clone(), agent.clone(), world.seed)));
     let checks = services::checks(config, world.seed, world.docker_host.as_deref());
     tasks.push(Box::pin(runner.run(checks, local, Arc::new(agent.clone()), stop)));
     let (settings, acceptor) = interface::settings(config, &identity, &world.development)?;
+    let connections_max = settings.connections_per_client_max.clone();
     let (places, interface) = http::bind(settings, agent.clone())?;
     tasks.extend(acceptor.clone().map(|acceptor| -> Task { Box::pin(acceptor.watch()) }));
     Ok(Node {
@@ -439,6 +430,7 @@ fn complete(
         interface: Box::pin(interface),
         places,
         acceptor,
+        connections_max,
         _data_dir: data_dir,
     })
 }

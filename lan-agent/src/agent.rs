@@ -4,7 +4,6 @@
 //! its own beside the counters for ids: the pool has its task, the server its dispatch.
 
 use std::{
-    collections::BTreeMap,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -12,6 +11,8 @@ use std::{
     time::Duration,
 };
 
+use arc_swap::ArcSwap;
+use serde_json::Value;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use topology::{Datacenter, Profile};
@@ -23,7 +24,7 @@ use crate::{
     local::Local,
     metrics::Metrics,
     pool::Pool,
-    telemetry::Registry,
+    process::Process,
 };
 
 /// How long an ask that does not block may take when nothing else is configured.
@@ -43,10 +44,6 @@ pub struct Config {
     pub revision: &'static str,
     /// The date of that commit in the form of RFC 3339; `None` when not known.
     pub build_date: Option<&'static str>,
-    /// The node's metadata (`node_meta`).
-    pub meta: BTreeMap<String, String>,
-    /// The whole configuration as `agent/self` shows it, secrets already hidden.
-    pub settings: serde_json::Value,
     /// How long an ask that does not block may take.
     pub ask_timeout: Duration,
     /// How long one that leaves goes on answering, so that its clients find another one: servers
@@ -73,21 +70,24 @@ pub struct Agent {
     pub local: Local,
     /// What it counts.
     pub metrics: Metrics,
-    /// Where all counts of the process come together.
-    pub registry: Registry,
+    /// What it shares with its process.
+    pub process: Process,
+    settings: ArcSwap<Value>,
     ids: AtomicU64,
     started: Instant,
     stop: CancellationToken,
 }
 
 impl Agent {
-    /// Puts an agent together. `stop` is cancelled when the agent is to stop, by whoever wants it.
+    /// Puts an agent together. `settings` are its whole configuration as `agent/self` shows it, secrets
+    /// already hidden; `stop` is cancelled when the agent is to stop, by whoever wants it.
     pub fn new(
         config: Config,
+        settings: Value,
         pool: Pool,
         caller: Arc<dyn Caller>,
         local: Local,
-        registry: Registry,
+        process: Process,
         stop: CancellationToken,
     ) -> Arc<Self> {
         Arc::new(Self {
@@ -96,7 +96,8 @@ impl Agent {
             caller,
             local,
             metrics: Metrics::resolve(),
-            registry,
+            process,
+            settings: ArcSwap::from_pointee(settings),
             ids: AtomicU64::new(1),
             started: Instant::now(),
             stop,
@@ -151,6 +152,16 @@ impl Agent {
         tokio::time::sleep(self.config.drain_time).await;
         self.stop.cancel();
         told.unwrap_or_else(|_| Err("leaving took too long".to_owned()))
+    }
+
+    /// Returns the whole configuration, secrets hidden.
+    pub fn settings(&self) -> Arc<Value> {
+        self.settings.load_full()
+    }
+
+    /// Shows another configuration from now on.
+    pub fn show_settings(&self, settings: Value) {
+        self.settings.store(Arc::new(settings));
     }
 
     /// Is cancelled when the agent is to stop.

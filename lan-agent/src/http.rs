@@ -32,7 +32,15 @@ mod status;
 mod txn;
 mod wait;
 
-use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use axum::http::{HeaderName, HeaderValue};
 
@@ -48,13 +56,34 @@ pub const CONNECTIONS_PER_CLIENT_MAX: usize = 200;
 /// How long requests may go on after the agent was told to stop.
 pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
 
+/// A bound that may change while it counts. Clones are handles to the same.
+#[derive(Debug, Clone)]
+pub struct Most(Arc<AtomicUsize>);
+
+impl Most {
+    /// Makes a bound.
+    pub fn new(most: usize) -> Self {
+        Self(Arc::new(AtomicUsize::new(most)))
+    }
+
+    /// Changes the bound. What is above it already stays.
+    pub fn set(&self, most: usize) {
+        self.0.store(most, Ordering::Relaxed);
+    }
+
+    /// Returns the bound.
+    pub fn get(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 /// How the interface listens.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// Where to listen.
     pub listen: Vec<Listen>,
     /// Most connections from one client address, and to one socket file.
-    pub connections_per_client_max: usize,
+    pub connections_per_client_max: Most,
     /// Who may do what.
     pub rules: Rules,
     /// How large and how long requests may be.
@@ -70,7 +99,7 @@ impl Config {
     pub fn new(addrs: Vec<SocketAddr>) -> Self {
         Self {
             listen: addrs.into_iter().map(Listen::Http).collect(),
-            connections_per_client_max: CONNECTIONS_PER_CLIENT_MAX,
+            connections_per_client_max: Most::new(CONNECTIONS_PER_CLIENT_MAX),
             rules: Rules::default(),
             bounds: Bounds::default(),
             headers: Vec::new(),

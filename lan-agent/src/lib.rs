@@ -17,6 +17,7 @@ pub mod http;
 pub mod local;
 pub mod metrics;
 pub mod pool;
+pub mod process;
 pub mod remote;
 pub mod servers;
 pub mod telemetry;

@@ -23,7 +23,7 @@ mod driver;
 use std::{
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -34,7 +34,7 @@ use tokio::{
 };
 
 use crate::{
-    catalog::{Health, Node, Text},
+    catalog::{Health, Node, Text, Texts},
     definition::{CheckDefinition, ServiceDefinition},
 };
 use state::{Source, State, Unknown};
@@ -80,7 +80,8 @@ pub enum LocalError {
 pub struct Local(Arc<Shared>);
 
 struct Shared {
-    config: Config,
+    discard_output: AtomicBool,
+    output_len_max: usize,
     state: Mutex<State>,
     store: Option<Store>,
     prober: Arc<dyn Prober>,
@@ -94,7 +95,7 @@ struct Shared {
 impl Local {
     /// Starts with what the store holds. What can't be read of it is logged and left where it is.
     pub fn new(config: Config, store: Option<Store>, prober: Arc<dyn Prober>) -> Self {
-        let state = State::new(config.node.name.clone(), config.output_delay);
+        let state = State::new(config.node, config.output_delay);
         let shared = Shared {
             state: Mutex::new(state),
             store,
@@ -102,7 +103,8 @@ impl Local {
             untold: Notify::new(),
             changes: watch::Sender::new(0),
             failures: AtomicU64::new(0),
-            config,
+            discard_output: AtomicBool::new(config.discard_output),
+            output_len_max: config.output_len_max,
         };
         let local = Self(Arc::new(shared));
         local.restore();
@@ -188,7 +190,7 @@ impl Local {
     ///
     /// Fails when there is no such check.
     pub fn report(&self, id: &Text, health: Health, output: &str) -> Result<(), LocalError> {
-        let output = if self.0.config.discard_output { "" } else { output };
+        let output = if self.0.discard_output.load(Ordering::Relaxed) { "" } else { output };
         let now = Instant::now();
         let told = self.with(|state| state.report(id, health, output, now))?;
         if let (Some(word), Some(store)) = (told.word_to_keep, &self.0.store) {
@@ -220,7 +222,7 @@ impl Local {
 
     /// Returns how much is kept of what a check says, in bytes.
     pub fn kept_output(&self, check: &CheckDefinition) -> usize {
-        check.kept_output(self.0.config.output_len_max)
+        check.kept_output(self.0.output_len_max)
     }
 
     /// Changes whenever something that applications see does.
@@ -233,7 +235,20 @@ impl Local {
         self.0.failures.load(Ordering::Relaxed)
     }
 
-    /// Brings what files define up to what they say now: what they no longer name is removed.
+    /// Keeps outputs from now on, or no longer.
+    pub fn discard_output(&self, discard: bool) {
+        self.0.discard_output.store(discard, Ordering::Relaxed);
+    }
+
+    /// Gives the node other metadata in the catalog.
+    pub fn describe_node(&self, meta: Texts) {
+        if self.with(|state| state.describe(meta)) {
+            self.changed();
+        }
+    }
+
+    /// Brings what files define up to what they say now: what they no longer name is removed, what
+    /// they say as before goes on undisturbed.
     pub fn reload(
         &self,
         services: Vec<ServiceDefinition>,
@@ -253,10 +268,20 @@ impl Local {
                 self.deregister_check(&id)?;
             }
         }
-        for service in services {
+        for mut service in services {
+            service.checks.retain(|check| !self.runs(check));
             self.register(service, Source::File, false)?;
         }
-        checks.into_iter().try_for_each(|check| self.register_check(check, Source::File))
+        let mut checks = checks.into_iter().filter(|check| !self.runs(check));
+        checks.try_for_each(|check| self.register_check(check, Source::File))
+    }
+
+    /// Tells whether a check that files define runs already as it is.
+    fn runs(&self, check: &CheckDefinition) -> bool {
+        self.look(|state| {
+            let there = state.check(&check.id).filter(|it| it.source == Source::File);
+            there.is_some_and(|it| it.definition.as_ref() == Some(check))
+        })
     }
 
     fn restore(&self) {

@@ -140,6 +140,30 @@ mod tests {
     }
 
     #[test]
+    fn other_files_count_from_their_commit_on() {
+        let place = Place::new();
+        let (old, new) = (place.issue(3), place.issue(7));
+        place.put("cert.pem", &old.certificate_pem);
+        place.put("key.pem", &old.key_pem);
+        let keys = place.keys().unwrap();
+        let files = || Files {
+            certificate: place.path("next.pem"),
+            key: place.path("next-key.pem"),
+            authorities: vec![place.path("authorities")],
+        };
+        assert!(keys.prepare(files()).is_err(), "they are not there yet");
+        place.put("next.pem", &new.certificate_pem);
+        place.put("next-key.pem", &new.key_pem);
+        drop(keys.prepare(files()).unwrap());
+        assert_eq!(keys.reload().unwrap(), Reload::Unchanged, "a look is not a change");
+        assert_eq!(keys.prepare(files()).unwrap().commit(), Reload::Changed);
+        assert_eq!(keys.validity(), new.validity);
+        place.put("next.pem", &old.certificate_pem);
+        place.put("next-key.pem", &old.key_pem);
+        assert_eq!(keys.reload().unwrap(), Reload::Changed, "they are looked at from now on");
+    }
+
+    #[test]
     fn an_authority_that_is_put_beside_the_old_one_is_trusted_too() {
         let place = Place::new();
         let issued = place.issue(3);

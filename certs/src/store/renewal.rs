@@ -3,6 +3,8 @@
 //! Whoever holds keys is looked after for as long as its process runs; what can't be read is
 //! complained about once and looked at again.
 
+use std::sync::Arc;
+
 use metrics::Gauge;
 use tokio::time::Instant;
 use tracing::warn;
@@ -16,7 +18,7 @@ pub(crate) trait Renewable: Clone + Send + Sync + 'static {
     fn owner(&self) -> &'static str;
 
     /// Returns where the keys come from.
-    fn source(&self) -> &Source;
+    fn source(&self) -> Arc<Source>;
 
     /// Looks at the files once.
     fn look(&self) -> Result<Reload, KeyError>;
@@ -40,7 +42,7 @@ pub(crate) async fn watch(keys: impl Renewable) {
     loop {
         show_expiry(&keys, &mut warned);
         tokio::time::sleep(WATCH_INTERVAL).await;
-        if matches!(keys.source(), Source::Memory) {
+        if matches!(*keys.source(), Source::Memory) {
             continue;
         }
         let looking = keys.clone();
@@ -71,7 +73,7 @@ fn show_expiry(keys: &impl Renewable, warned: &mut Option<Instant>) {
     }
     *warned = Some(Instant::now());
     let (owner, expires, from) = (keys.owner(), validity.not_after, keys.source());
-    let todo = match from {
+    let todo = match *from {
         Source::Files(_) => "replace its files, no restart needed",
         Source::Memory => "restart the agent to get a new one",
     };

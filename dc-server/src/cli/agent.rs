@@ -10,8 +10,12 @@ use std::{
 };
 
 use anyhow::Context;
-use certs::{https::Acceptor, link::sockets::Kernel};
-use lan_agent::{pool, telemetry::Registry};
+use certs::link::sockets::Kernel;
+use lan_agent::{
+    pool,
+    process::{self, Process, Requests},
+    telemetry::Registry,
+};
 use time::OffsetDateTime;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
@@ -24,7 +28,7 @@ use crate::{
     cli::{Command, flags},
     config::{self, Host, agent::Endpoint, flags::Request},
     logging,
-    node::{self, Node, World},
+    node::{self, Node, World, reload::Reloader},
     release,
 };
 
@@ -77,8 +81,9 @@ pub async fn run(words: &[String]) -> anyhow::Result<ExitCode> {
         print!("{USAGE}{}", flags::help(&all));
         return Ok(ExitCode::SUCCESS);
     }
-    let loaded = config::load(&Request::from_line(&line)?, &Host::detect())?;
-    let config = loaded.agent;
+    let request = Request::from_line(&line)?;
+    let loaded = config::load(&request, &Host::detect())?;
+    let config = loaded.agent.clone();
     let level = logging::start(&config.log)?;
     for warning in &loaded.warnings {
         warn!("{warning}");
@@ -87,21 +92,27 @@ pub async fn run(words: &[String]) -> anyhow::Result<ExitCode> {
     if let Err(reason) = registry.install() {
         warn!(%reason, "metrics are off");
     }
-    let node = node::start(&config, world(registry)).await?;
+    let (reloads, requests) = process::reloads();
+    let node = node::start(&config, world(Process { registry, reloads })).await?;
     banner(&config, &node);
     let _pid_file = config.pid_file.as_deref().map(PidFile::write).transpose()?;
-    let end = drive(&config, node, &level).await?;
+    let reloader = Reloader::new(&node, request, loaded, level);
+    let end = drive(&config, node, reloader, requests).await?;
     info!(?end, "stopped");
     Ok(ExitCode::SUCCESS)
 }
 
-/// Runs the node; signals make it leave or stop.
-async fn drive(config: &config::Agent, node: Node, level: &logging::Level) -> anyhow::Result<End> {
+/// Runs the node; signals make it read its configuration again, leave or stop.
+async fn drive(
+    config: &config::Agent,
+    node: Node,
+    mut reloader: Reloader,
+    mut requests: Requests,
+) -> anyhow::Result<End> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut hangup = signal(SignalKind::hangup())?;
-    let (agent, keys) = (node.agent().clone(), node.keys().clone());
-    let acceptor = node.acceptor().cloned();
+    let agent = node.agent().clone();
     let mut running = tokio::spawn(node.run());
     let mut orphaned = std::pin::pin!(orphaned());
     let end = loop {
@@ -114,16 +125,11 @@ async fn drive(config: &config::Agent, node: Node, level: &logging::Level) -> an
             _ = interrupt.recv() => break End::Interrupt,
             _ = terminate.recv() => break End::Terminate,
             () = &mut orphaned => break End::Orphaned,
-            _ = hangup.recv() => {
-                level.set(config.log.level);
-                let https = acceptor.as_ref().map(Acceptor::reload);
-                for (of, outcome) in [("links", Some(keys.reload())), ("HTTPS", https)] {
-                    match outcome {
-                        None => {}
-                        Some(Ok(outcome)) => info!(of, ?outcome, "certificates read again"),
-                        Some(Err(error)) => warn!(of, %error, "certificates stay as they were"),
-                    }
-                }
+            // The log says what comes of it.
+            _ = hangup.recv() => drop(reloader.reload().await),
+            request = requests.next() => {
+                // Who asked may have gone away meanwhile.
+                let _unheard = request.send(reloader.reload().await);
             }
         }
     };
@@ -173,14 +179,14 @@ async fn orphaned() {
     let _gone = released.await;
 }
 
-fn world(registry: Registry) -> World {
+fn world(process: Process) -> World {
     let now = OffsetDateTime::now_utc();
     World {
         sockets: Arc::new(Kernel),
         packets: Arc::new(pool::packets::Kernel),
         seed: Uuid::new_v4().as_u64_pair().1,
         boot_ms: u64::try_from(now.unix_timestamp_nanos() / 1_000_000).unwrap_or_default(),
-        registry,
+        process,
         development: development_directory(),
         docker_host: env::var_os("DOCKER_HOST")
             .and_then(|host| host.into_string().ok())

@@ -61,6 +61,11 @@ impl Settings {
         self.by_path.get(path)
     }
 
+    /// Returns all settings.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Setting> {
+        self.by_path.values()
+    }
+
     /// Returns where a setting is from, or the key's own path when it is a default.
     pub(super) fn place(&self, path: &str) -> String {
         self.get(path).map_or_else(|| path.to_owned(), |s| s.place.clone())

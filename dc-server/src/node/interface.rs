@@ -11,16 +11,17 @@ use certs::{
     https::{self, Acceptor, Callers},
     identity::Identity,
     local,
-    store::{Clock, Files},
+    store::Clock,
 };
 use hyper::header::{HeaderName, HeaderValue};
 use lan_agent::http::{
-    self,
+    self, Most,
     listen::{Listen, Socket},
     rules::{Bounds, Rules},
 };
 use tracing::info;
 
+use super::reload::files;
 use crate::config::{
     self,
     agent::{self as configured, Listen as Wanted},
@@ -49,10 +50,7 @@ pub(super) fn settings(
     }
     let mut settings = http::Config::new(Vec::new());
     settings.listen = listen;
-    settings.connections_per_client_max = match config.limits.http_max_conns_per_client {
-        0 => usize::MAX,
-        most => usize::try_from(most).unwrap_or(usize::MAX),
-    };
+    settings.connections_per_client_max = Most::new(connections_max(config));
     settings.headers = headers(&config.http)?;
     settings.rules = Rules {
         blocked: config.http.block_endpoints.clone(),
@@ -66,6 +64,14 @@ pub(super) fn settings(
         wait_max: config.limits.max_query_time,
     };
     Ok((settings, acceptor))
+}
+
+/// Returns how many connections a client may have; 0 stands for any number.
+pub(super) fn connections_max(config: &config::Agent) -> usize {
+    match config.limits.http_max_conns_per_client {
+        0 => usize::MAX,
+        most => usize::try_from(most).unwrap_or(usize::MAX),
+    }
 }
 
 /// Finds the certificate for HTTPS; `None` where nothing listens with TLS.
@@ -87,14 +93,8 @@ fn acceptor(
         clock: Clock::System,
     };
     let acceptor = match &config.tls.https {
-        Some(pem) => {
-            let files = Files {
-                certificate: pem.cert_file.clone(),
-                key: pem.key_file.clone(),
-                authorities: pem.ca.clone(),
-            };
-            Acceptor::files(files, settings).context("the certificate for HTTPS can't be used")?
-        }
+        Some(pem) => Acceptor::files(files(pem), settings)
+            .context("the certificate for HTTPS can't be used")?,
         None => {
             let ca_file = development.join(local::CERTIFICATE_FILE);
             info!(ca_file = %ca_file.display(), "HTTPS shows a certificate of the development CA");
@@ -182,7 +182,7 @@ mod tests {
                 max_header_bytes = 9000
             }"#,
         );
-        assert_eq!(asked.connections_per_client_max, 7);
+        assert_eq!(asked.connections_per_client_max.get(), 7);
         assert_eq!(asked.headers, [("x-a".parse().unwrap(), "b".parse().unwrap())]);
         assert_eq!(asked.rules.blocked, ["/v1/agent"]);
         assert_eq!(asked.rules.writers, ["10.0.0.0/8".parse().unwrap()]);
@@ -196,7 +196,7 @@ mod tests {
     #[test]
     fn no_bound_of_connections_is_none() {
         let asked = asked("limits { http_max_conns_per_client = 0 }");
-        assert_eq!(asked.connections_per_client_max, usize::MAX);
+        assert_eq!(asked.connections_per_client_max.get(), usize::MAX);
     }
 
     #[test]

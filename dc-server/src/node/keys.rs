@@ -12,11 +12,12 @@ use certs::{
     ca::Validity,
     identity::{Domains, Identity},
     local,
-    store::{Clock, Files, Keys},
+    store::{Clock, Keys},
 };
 use time::OffsetDateTime;
 use tracing::{info, warn};
 
+use super::reload::files;
 use crate::config;
 
 /// Finds the certificate for a node's links; `development` is the directory of the user's CA.
@@ -28,13 +29,9 @@ pub fn for_links(
     let clock = Clock::System;
     let keys = match &config.tls.link {
         Some(pem) => {
-            let files = Files {
-                certificate: pem.cert_file.clone(),
-                key: pem.key_file.clone(),
-                authorities: pem.ca.clone(),
-            };
             let domains = Domains::new(Some(&config.domain));
-            Keys::files(files, domains, clock).context("the certificate for links can't be used")?
+            Keys::files(files(pem), domains, clock)
+                .context("the certificate for links can't be used")?
         }
         None if config.is_only_here() => {
             if !config.dev {

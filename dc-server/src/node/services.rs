@@ -55,16 +55,21 @@ pub(super) fn checks(
 fn node(config: &config::Agent, me: &Profile) -> Node {
     let lan = me.addr.ip();
     let wan = me.wan.map_or(lan, |wan| wan.ip());
-    let mut meta: Texts =
-        config.node_meta.iter().map(|(name, value)| (text(name), text(value))).collect();
-    meta.entry(text(SEGMENT)).or_default();
     Node {
         name: text(me.name.as_str()),
         id: text(&me.id.to_string()),
         address: text(&lan.to_string()),
         tagged_addresses: [tagged("lan", lan), tagged("wan", wan)].into_iter().flatten().collect(),
-        meta,
+        meta: meta(config),
     }
+}
+
+/// What the catalog is to show as the node's metadata.
+pub(super) fn meta(config: &config::Agent) -> Texts {
+    let mut meta: Texts =
+        config.node_meta.iter().map(|(name, value)| (text(name), text(value))).collect();
+    meta.entry(text(SEGMENT)).or_default();
+    meta
 }
 
 /// An address by its tag, and by its tag with its kind.

@@ -103,7 +103,7 @@ pub(super) fn check_json(state: &State, entry: &CheckEntry) -> Value {
     let owner = state.service(&check.service_id);
     let tags = owner.map(|it| it.service.tags.as_slice()).unwrap_or_default();
     json!({
-        "Node": state.node(),
+        "Node": state.node().name,
         "CheckID": check.id,
         "Name": check.name,
         "Status": check.status.as_str(),

@@ -33,6 +33,17 @@ pub(super) async fn members(cx: Context) -> Result<Reply, Failure> {
     Ok(Reply::value(&Value::from(list)))
 }
 
+/// `/v1/agent/reload`: what can't be applied before the next start is named in the answer, where Consul
+/// says nothing.
+pub(super) async fn reload(cx: Context) -> Result<Reply, Failure> {
+    // A client that goes away meanwhile does not stop it halfway: it has been asked for.
+    let reloaded = cx.agent.process.reloads.reload().await.map_err(Failure::internal)?;
+    Ok(match reloaded.warning() {
+        Some(warning) => Reply::text("text/plain; charset=utf-8", warning),
+        None => Reply::empty(),
+    })
+}
+
 /// `/v1/agent/self`.
 pub(super) async fn own(cx: Context) -> Result<Reply, Failure> {
     let config = &cx.agent.config;
@@ -53,11 +64,11 @@ pub(super) async fn own(cx: Context) -> Result<Reply, Failure> {
             "Server": me.role == Role::Server,
             "Version": me.version,
         },
-        "DebugConfig": config.settings,
+        "DebugConfig": *cx.agent.settings(),
         "Coord": null,
         "Member": member_json(&member),
         "Stats": stats(&cx.agent, &members),
-        "Meta": config.meta,
+        "Meta": cx.agent.local.look(|state| state.node().meta.clone()),
     })))
 }
 
@@ -83,7 +94,7 @@ pub(super) async fn host(cx: Context) -> Result<Reply, Failure> {
 
 /// `/v1/agent/metrics`, with `?format=prometheus` as text.
 pub(super) async fn metrics(cx: Context) -> Result<Reply, Failure> {
-    let registry = &cx.agent.registry;
+    let registry = &cx.agent.process.registry;
     match cx.query().get("format").as_deref() {
         Some("prometheus") => {
             let content_type = "text/plain; version=0.0.4; charset=utf-8";

@@ -63,6 +63,7 @@ fn endpoints(interface: Arc<Interface>) -> Router {
         .route("/v1/agent/join/", put(local::join))
         .route("/v1/agent/join/{*addr}", put(local::join))
         .route("/v1/agent/leave", put(local::leave))
+        .route("/v1/agent/reload", put(local::reload))
         .route("/v1/agent/force-leave/", put(local::force_leave))
         .route("/v1/agent/force-leave/{*node}", put(local::force_leave))
         .merge(own_services())

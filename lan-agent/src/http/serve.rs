@@ -35,7 +35,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, warn};
 
 use super::{
-    BindError, Config, Place,
+    BindError, Config, Most, Place,
     context::Interface,
     listen::{Incoming, Listener},
     routes,
@@ -339,7 +339,7 @@ impl Client {
 /// How many connections each client has.
 struct Connections {
     by_client: Mutex<HashMap<Client, usize>>,
-    per_client_max: usize,
+    per_client_max: Most,
 }
 
 /// A connection's place among those of its client.
@@ -349,14 +349,14 @@ struct Seat {
 }
 
 impl Connections {
-    fn new(per_client_max: usize) -> Self {
+    fn new(per_client_max: Most) -> Self {
         Self { by_client: Mutex::default(), per_client_max }
     }
 
     fn enter(self: &Arc<Self>, client: Client) -> Option<Seat> {
         let mut by_client = self.by_client.lock().unwrap_or_else(PoisonError::into_inner);
         let count = by_client.entry(client.clone()).or_default();
-        if *count >= self.per_client_max {
+        if *count >= self.per_client_max.get() {
             return None;
         }
         *count += 1;

@@ -309,7 +309,7 @@ async fn http2_without_tls_is_understood() {
 #[tokio::test]
 async fn connections_of_one_client_are_bounded() {
     let rig = Rig::with(Fake::answering(found(meta(1), "[]")), |config| {
-        config.connections_per_client_max = 1;
+        config.connections_per_client_max = crate::http::Most::new(1);
     });
     assert_eq!(rig.client.get("/v1/kv/a").await.status, 200);
     let mut second = TcpStream::connect(rig.addr).await.unwrap();

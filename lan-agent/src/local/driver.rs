@@ -158,11 +158,10 @@ fn reap(local: &Local, now: Instant) {
 }
 
 async fn tell(local: &Local, agent: &Agent, full: bool) -> Told {
-    let me = &local.0.config.node;
     if full && let Err(error) = compare(local, agent).await {
         return Told::Failed(error);
     }
-    let changes = local.look(|state| sync::plan(state, me));
+    let changes = local.look(sync::plan);
     let outcomes: Vec<(Change, Result<Answer, AskError>)> = stream::iter(changes)
         .map(|change| async {
             let outcome = agent.ask(ask(agent, change.question.clone())).await;
@@ -186,12 +185,12 @@ async fn tell(local: &Local, agent: &Agent, full: bool) -> Told {
 
 /// Marks what the catalog does not say as this node does.
 async fn compare(local: &Local, agent: &Agent) -> Result<(), AskError> {
-    let me = &local.0.config.node;
-    let services = lookup(agent, Subject::NodeServices(me.name.clone())).await?;
-    let checks = lookup(agent, Subject::NodeChecks(me.name.clone())).await?;
+    let me = local.look(|state| state.node().name.clone());
+    let services = lookup(agent, Subject::NodeServices(me.clone())).await?;
+    let checks = lookup(agent, Subject::NodeChecks(me)).await?;
     let known: Option<Inventory> = read(&services)?;
     let checks: Vec<Check> = read(&checks)?.unwrap_or_default();
-    local.with(|state| sync::compare(state, me, known.as_ref(), &checks));
+    local.with(|state| sync::compare(state, known.as_ref(), &checks));
     Ok(())
 }
 

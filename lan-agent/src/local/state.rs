@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use crate::{
-    catalog::{Check, Health, NODE_MAINTENANCE, SERVICE_MAINTENANCE, Service, Text},
+    catalog::{Check, Health, NODE_MAINTENANCE, Node, SERVICE_MAINTENANCE, Service, Text, Texts},
     definition::{CheckDefinition, Probe},
 };
 
@@ -91,7 +91,8 @@ pub struct CheckEntry {
 /// Everything that runs on a node.
 #[derive(Debug)]
 pub struct State {
-    node: Text,
+    /// The node as the catalog is to show it.
+    pub(super) me: Node,
     output_delay: Duration,
     pub(super) services: BTreeMap<Text, ServiceEntry>,
     pub(super) checks: BTreeMap<Text, CheckEntry>,
@@ -103,9 +104,9 @@ pub struct State {
 
 impl State {
     /// Starts with nothing; `output_delay` is how long an output alone may wait, zero for not at all.
-    pub fn new(node: Text, output_delay: Duration) -> Self {
+    pub fn new(me: Node, output_delay: Duration) -> Self {
         Self {
-            node,
+            me,
             output_delay,
             services: BTreeMap::new(),
             checks: BTreeMap::new(),
@@ -115,9 +116,19 @@ impl State {
         }
     }
 
-    /// Returns the name of the node.
-    pub fn node(&self) -> &Text {
-        &self.node
+    /// Returns the node.
+    pub fn node(&self) -> &Node {
+        &self.me
+    }
+
+    /// Gives the node other metadata; tells whether that is something new.
+    pub(super) fn describe(&mut self, meta: Texts) -> bool {
+        let changed = self.me.meta != meta;
+        if changed {
+            self.me.meta = meta;
+            self.node_told = false;
+        }
+        changed
     }
 
     /// Tells whether an output alone may wait before the servers hear of it.

@@ -28,16 +28,16 @@ pub struct Change {
 /// What the servers know when a change was taken.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 struct Told {
-    node: bool,
+    node: Option<Node>,
     service: Option<Service>,
     checks: Vec<Check>,
     gone: Option<Removed>,
 }
 
 /// Marks whatever the catalog does not say as this node does. `known` is what it holds of the node,
-/// `checks` its checks; `me` is the node as it is to be.
-pub fn compare(state: &mut State, me: &Node, known: Option<&Inventory>, checks: &[Check]) {
-    state.node_told = known.is_some_and(|known| *known.node == *me);
+/// `checks` its checks.
+pub fn compare(state: &mut State, known: Option<&Inventory>, checks: &[Check]) {
+    state.node_told = known.is_some_and(|known| *known.node == state.me);
     let services = known.map(|known| known.services.as_slice()).unwrap_or_default();
     for entry in state.services.values_mut() {
         let known = services.iter().find(|service| service.id == entry.service.id);
@@ -65,14 +65,14 @@ pub fn compare(state: &mut State, me: &Node, known: Option<&Inventory>, checks: 
 }
 
 /// Returns what has to be told, each change on its own.
-pub fn plan(state: &State, me: &Node) -> Vec<Change> {
+pub fn plan(state: &State) -> Vec<Change> {
     let gone_services = state.gone_services.iter().cloned().map(Removed::Service);
     let gone_checks = state.gone_checks.iter().cloned().map(Removed::Check);
     let mut changes: Vec<Change> = gone_services
         .chain(gone_checks)
         .map(|what| Change {
             question: Question::Deregister(Deregistration {
-                node: state.node().clone(),
+                node: state.me.name.clone(),
                 what: what.clone(),
             }),
             told: Told { gone: Some(what), ..Told::default() },
@@ -86,13 +86,13 @@ pub fn plan(state: &State, me: &Node) -> Vec<Change> {
         let checks = untold(&entry.service.id);
         if !entry.told || !checks.is_empty() {
             let service = (!entry.told).then(|| entry.service.clone());
-            changes.push(registration(state, me, service, checks));
+            changes.push(registration(state, service, checks));
         }
     }
     let checks = untold("");
-    let carried = changes.iter().any(|change| change.told.node);
+    let carried = changes.iter().any(|change| change.told.node.is_some());
     if !checks.is_empty() || (!state.node_told && !carried) {
-        changes.push(registration(state, me, None, checks));
+        changes.push(registration(state, None, checks));
     }
     changes
 }
@@ -100,7 +100,7 @@ pub fn plan(state: &State, me: &Node) -> Vec<Change> {
 /// Notes that the servers have taken a change.
 pub fn settle(state: &mut State, change: &Change) {
     let told = &change.told;
-    state.node_told |= told.node;
+    state.node_told |= told.node.as_ref() == Some(&state.me);
     if let Some(service) = &told.service
         && let Some(entry) = state.services.get_mut(&service.id)
     {
@@ -122,10 +122,11 @@ pub fn settle(state: &mut State, change: &Change) {
     }
 }
 
-fn registration(state: &State, me: &Node, service: Option<Service>, checks: Vec<Check>) -> Change {
-    let told = Told { node: true, service: service.clone(), checks: checks.clone(), gone: None };
+fn registration(state: &State, service: Option<Service>, checks: Vec<Check>) -> Change {
+    let node = Some(state.me.clone());
+    let told = Told { node, service: service.clone(), checks: checks.clone(), gone: None };
     let skip_node_update = state.node_told;
-    let registration = Registration { node: me.clone(), skip_node_update, service, checks };
+    let registration = Registration { node: state.me.clone(), skip_node_update, service, checks };
     Change { question: Question::Register(Arc::new(registration)), told }
 }
 

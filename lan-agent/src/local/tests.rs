@@ -138,6 +138,24 @@ async fn a_reload_removes_what_files_no_longer_name_and_nothing_else() {
     assert_eq!(running(&probes), ["service:api".into(), "service:b".into()] as [Text; 2]);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_reload_of_the_same_puts_nothing_off_and_one_of_something_else_keeps_what_a_check_said() {
+    let (local, _) = local(None);
+    let with_ttl = |ttl: &str| {
+        definition::service(&json!({ "Name": "web", "Check": { "TTL": ttl } })).unwrap()
+    };
+    let id = Text::from("service:web");
+    local.reload(vec![with_ttl("5s")], Vec::new()).unwrap();
+    local.report(&id, Health::Passing, "fine").unwrap();
+    let due = local.look(State::next_tick);
+    tokio::time::advance(Duration::from_secs(3)).await;
+    local.reload(vec![with_ttl("5s")], Vec::new()).unwrap();
+    assert_eq!(local.look(State::next_tick), due, "who does not report is found out all the same");
+    local.reload(vec![with_ttl("9s")], Vec::new()).unwrap();
+    assert_eq!(local.look(State::next_tick), Some(Instant::now() + Duration::from_secs(9)));
+    assert_eq!(local.look(|state| state.health_of("web")), Health::Passing);
+}
+
 proptest! {
     #[test]
     fn health_is_the_worst_of_all_checks(statuses in prop::collection::vec(0..3usize, 0..6)) {

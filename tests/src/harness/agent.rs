@@ -63,11 +63,17 @@ impl Agent {
         config.extend(changes);
     }
 
+    /// Writes its configuration, which counts from its next start or reload on; returns the file.
+    pub fn write_config(&self) -> PathBuf {
+        let file = self.dir.join("agent.json");
+        fs::write(&file, self.config.to_string()).expect("a configuration");
+        file
+    }
+
     /// Starts the process.
     pub fn spawn(&mut self) {
         assert!(self.child.is_none(), "{} runs already", self.name);
-        let file = self.dir.join("agent.json");
-        fs::write(&file, self.config.to_string()).expect("a configuration");
+        let file = self.write_config();
         let log = File::options().create(true).append(true).open(self.log_path()).expect("a log");
         let mut child = Command::new(binary())
             .arg("agent")

@@ -14,6 +14,7 @@ mod leaders;
 mod listeners;
 mod membership;
 mod partitions;
+mod reload;
 mod runs;
 mod services;
 mod traces;

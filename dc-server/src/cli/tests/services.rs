@@ -206,3 +206,35 @@ fn services_and_datacenters_are_listed() {
         = 0"#]],
     );
 }
+
+#[test]
+fn reload_says_what_needs_a_restart_and_why_nothing_changed() {
+    shows(
+        &["reload"],
+        &[(200, "")],
+        "",
+        expect![[r#"
+            > PUT /v1/agent/reload
+            Configuration reload triggered
+            = 0"#]],
+    );
+    shows(
+        &["reload"],
+        &[(200, "needs a restart: ports.http")],
+        "",
+        expect![[r#"
+            > PUT /v1/agent/reload
+            Configuration reload triggered
+            ! needs a restart: ports.http
+            = 0"#]],
+    );
+    shows(
+        &["reload"],
+        &[(500, "a.hcl:1:1: unknown key servic")],
+        "",
+        expect![[r#"
+            > PUT /v1/agent/reload
+            ! Error reloading: Unexpected response code: 500 (a.hcl:1:1: unknown key servic)
+            = 1"#]],
+    );
+}

@@ -32,7 +32,7 @@ use crate::{
     http::{self, listen::Place},
     local::{self, Local, Prober},
     pool,
-    telemetry::Registry,
+    process::Process,
 };
 
 pub(in crate::http) fn found(meta: Meta, body: &str) -> Result<Answer, AskError> {
@@ -171,8 +171,6 @@ impl Rig {
             primary_dc: "dc1".parse().unwrap(),
             revision: "abc",
             build_date: Some("2026-11-21T04:00:00Z"),
-            meta: BTreeMap::new(),
-            settings: serde_json::json!({ "NodeName": "n1" }),
             ask_timeout: agent::ASK_TIMEOUT,
             drain_time,
             remote_scripts: false,
@@ -187,8 +185,9 @@ impl Rig {
             output_len_max: OUTPUT_LEN_MAX,
         };
         let local = Local::new(own, None, Arc::new(Idle));
-        let registry = Registry::default();
-        let agent = Agent::new(config, handle, fake.clone(), local, registry, stop.clone());
+        let settings = serde_json::json!({ "NodeName": "n1" });
+        let (process, caller) = (Process::default(), fake.clone());
+        let agent = Agent::new(config, settings, handle, caller, local, process, stop.clone());
         let mut config = http::Config::new(vec!["127.0.0.1:0".parse().unwrap()]);
         change(&mut config);
         let (places, run) = http::bind(config, agent).unwrap();

@@ -138,7 +138,7 @@ async fn connections_to_a_socket_file_are_bounded_together() {
     let [one, other] = ["one.sock", "other.sock"].map(|name| home.path().join(name));
     let _rig = Rig::with(answering(), |config| {
         config.listen = vec![socket(&one), socket(&other)];
-        config.connections_per_client_max = 1;
+        config.connections_per_client_max = crate::http::Most::new(1);
     });
     let mut first = UnixStream::connect(&one).await.unwrap();
     first.write_all(b"GET /v1/kv/a HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();

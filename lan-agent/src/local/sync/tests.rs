@@ -81,11 +81,11 @@ fn check(id: &str, service: &str) -> CheckDefinition {
 }
 
 fn state(output_delay: Duration) -> State {
-    State::new("n1".into(), output_delay)
+    State::new(me(), output_delay)
 }
 
 fn tell(state: &mut State, servers: &mut Servers) -> usize {
-    let changes = plan(state, &me());
+    let changes = plan(state);
     for change in &changes {
         servers.take(&change.question);
         settle(state, change);
@@ -115,10 +115,23 @@ fn a_node_without_services_is_told_all_the_same() {
 }
 
 #[test]
+fn a_node_that_is_described_anew_while_it_is_told_is_told_again() {
+    let mut state = state(Duration::ZERO);
+    let changes = plan(&state);
+    let meta = BTreeMap::from([("rack".into(), "7".into())]);
+    assert!(state.describe(meta.clone()) && !state.describe(meta.clone()));
+    settle(&mut state, &changes[0]);
+    let mut servers = Servers::default();
+    assert_eq!(tell(&mut state, &mut servers), 1);
+    assert_eq!(servers.node, Some(Node { meta, ..me() }));
+    assert_eq!(tell(&mut state, &mut servers), 0);
+}
+
+#[test]
 fn what_changed_while_it_was_told_is_told_again() {
     let mut state = state(Duration::ZERO);
     state.register_service(service("a", 1), Source::Api);
-    let changes = plan(&state, &me());
+    let changes = plan(&state);
     state.register_service(service("a", 2), Source::Api);
     changes.iter().for_each(|change| settle(&mut state, change));
     let mut servers = Servers::default();
@@ -138,7 +151,7 @@ fn an_output_alone_waits_and_a_status_does_not() {
     state.report(&"c".into(), Health::Passing, "2", now).unwrap();
     assert_eq!(tell(&mut state, &mut servers), 0);
     // Nor does a comparison take it for a difference.
-    compare(&mut state, &me(), servers.inventory().as_ref(), &servers.checks());
+    compare(&mut state, servers.inventory().as_ref(), &servers.checks());
     assert_eq!(tell(&mut state, &mut servers), 0);
     assert_eq!(state.next_tick(), Some(now + delay));
     state.tick(now + delay);
@@ -160,7 +173,7 @@ fn tags_that_others_set_stay_where_the_service_allows_it() {
     for id in ["a", "b"] {
         servers.services.get_mut(id).unwrap().tags = vec!["theirs".into()];
     }
-    compare(&mut state, &me(), servers.inventory().as_ref(), &servers.checks());
+    compare(&mut state, servers.inventory().as_ref(), &servers.checks());
     assert_eq!(tell(&mut state, &mut servers), 1);
     assert_eq!(servers.services["a"].tags, ["theirs".into()] as [Text; 1]);
     assert!(servers.services["b"].tags.is_empty());
@@ -173,7 +186,7 @@ fn what_belongs_to_the_leader_is_left_alone() {
     servers.services.insert(SERVERS.into(), service(SERVERS, 8300));
     let serf = Check { id: SERF_HEALTH.into(), ..Check::default() };
     servers.checks.insert(SERF_HEALTH.into(), serf);
-    compare(&mut state, &me(), servers.inventory().as_ref(), &servers.checks());
+    compare(&mut state, servers.inventory().as_ref(), &servers.checks());
     assert_eq!(tell(&mut state, &mut servers), 0);
 }
 
@@ -231,7 +244,7 @@ fn take(step: Step, state: &mut State, servers: &mut Servers) {
         Step::Maintain(4, enable) => drop(state.maintain(None, enable, "")),
         Step::Maintain(id, enable) => drop(state.maintain(Some(&text("s", id)), enable, "why")),
         Step::Tell(arrive, answered) => {
-            for (position, change) in plan(state, &me()).iter().enumerate() {
+            for (position, change) in plan(state).iter().enumerate() {
                 let bit = 1 << (position % 8);
                 if arrive & bit != 0 {
                     servers.take(&change.question);
@@ -241,7 +254,7 @@ fn take(step: Step, state: &mut State, servers: &mut Servers) {
                 }
             }
         }
-        Step::Compare => compare(state, &me(), servers.inventory().as_ref(), &servers.checks()),
+        Step::Compare => compare(state, servers.inventory().as_ref(), &servers.checks()),
         Step::Vandalise(what) => match what {
             0 => *servers = Servers::default(),
             1 => {
@@ -273,7 +286,7 @@ proptest! {
         for step in steps {
             take(step, &mut state, &mut servers);
         }
-        compare(&mut state, &me(), servers.inventory().as_ref(), &servers.checks());
+        compare(&mut state, servers.inventory().as_ref(), &servers.checks());
         tell(&mut state, &mut servers);
         prop_assert_eq!(tell(&mut state, &mut servers), 0);
         let services: Vec<_> = state.services().map(|it| it.service.clone()).collect();

@@ -22,6 +22,7 @@ mod kv;
 mod leave;
 mod maint;
 mod members;
+mod monitor;
 mod operator;
 mod reload;
 mod run;
@@ -66,6 +67,7 @@ const COMMANDS: &[&Command] = &[
     &drill::COMMAND,
     &maint::COMMAND,
     &members::COMMAND,
+    &monitor::COMMAND,
     &operator::RAFT_LIST_PEERS,
     &reload::COMMAND,
     &services::DEREGISTER,

@@ -1,4 +1,7 @@
-//! Where an agent's log goes: text or JSON lines, to standard output or a file.
+//! Where an agent's log goes: text or JSON lines, to standard output or a file, and to those who
+//! listen to it.
+
+mod taps;
 
 use std::{
     fs::OpenOptions,
@@ -11,7 +14,12 @@ use tracing_subscriber::{
     Layer, Registry, filter::Targets, fmt, layer::SubscriberExt, reload, util::SubscriberInitExt,
 };
 
+pub use self::taps::Taps;
 use crate::config::agent::Log;
+
+/// The targets of this program's own crates.
+const OURS: [&str; 6] =
+    ["causeway", "certs", "dc_server", "lan_agent", "topology", "wan_federation"];
 
 /// Changes the level of a running agent's log.
 #[derive(Clone)]
@@ -27,7 +35,7 @@ impl Level {
 }
 
 /// Starts logging; once in a process.
-pub fn start(config: &Log) -> anyhow::Result<Level> {
+pub fn start(config: &Log) -> anyhow::Result<(Level, Taps)> {
     let (filter, handle) = reload::Layer::new(filter_of(config.level));
     let layer: Box<dyn Layer<Registry> + Send + Sync> = match &config.file {
         None => lines(config.json, io::stdout().is_terminal(), io::stdout),
@@ -39,8 +47,10 @@ pub fn start(config: &Log) -> anyhow::Result<Level> {
             lines(config.json, false, Arc::new(file))
         }
     };
-    tracing_subscriber::registry().with(layer.with_filter(filter)).try_init()?;
-    Ok(Level(handle))
+    let (taps, mut layers) = Taps::new();
+    layers.push(Box::new(layer.with_filter(filter)));
+    tracing_subscriber::registry().with(layers).try_init()?;
+    Ok((Level(handle), taps))
 }
 
 fn lines<W>(json: bool, colours: bool, writer: W) -> Box<dyn Layer<Registry> + Send + Sync>
@@ -59,8 +69,7 @@ fn filter_of(level: Severity) -> Targets {
         Severity::INFO | Severity::WARN => LevelFilter::WARN,
         Severity::ERROR => LevelFilter::ERROR,
     };
-    let ours = ["causeway", "certs", "dc_server", "lan_agent", "topology", "wan_federation"];
     Targets::new()
         .with_default(libraries)
-        .with_targets(ours.map(|target| (target, LevelFilter::from_level(level))))
+        .with_targets(OURS.map(|target| (target, LevelFilter::from_level(level))))
 }

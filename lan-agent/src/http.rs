@@ -23,6 +23,7 @@ mod json;
 mod kv;
 mod local;
 mod lookup;
+mod monitor;
 mod reply;
 mod routes;
 mod serve;

@@ -15,6 +15,7 @@ pub mod duration;
 pub mod files;
 pub mod http;
 pub mod local;
+pub mod log;
 pub mod metrics;
 pub mod pool;
 pub mod process;

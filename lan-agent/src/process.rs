@@ -9,20 +9,34 @@
 //!
 //! Requests wait in line. Where nobody takes them, as in a simulation, each is refused at once.
 
+use std::sync::Arc;
+
 use tokio::sync::{mpsc, oneshot};
 
-use crate::telemetry::Registry;
+use crate::{
+    log::{Log, Silent},
+    telemetry::Registry,
+};
 
 /// Most requests to reload that wait: each is answered with the configuration of a later moment.
 const WAITING_MAX: usize = 16;
 
 /// What an agent shares with the process that it runs in. Clones are handles to the same.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Process {
     /// Where all counts of the process come together.
     pub registry: Registry,
     /// How the configuration is read again.
     pub reloads: Reloads,
+    /// What it logs, for those who listen.
+    pub log: Arc<dyn Log>,
+}
+
+impl Default for Process {
+    fn default() -> Self {
+        let (registry, reloads) = (Registry::default(), Reloads::default());
+        Self { registry, reloads, log: Arc::new(Silent) }
+    }
 }
 
 /// What a reload came to.

@@ -84,7 +84,7 @@ pub async fn run(words: &[String]) -> anyhow::Result<ExitCode> {
     let request = Request::from_line(&line)?;
     let loaded = config::load(&request, &Host::detect())?;
     let config = loaded.agent.clone();
-    let level = logging::start(&config.log)?;
+    let (level, taps) = logging::start(&config.log)?;
     for warning in &loaded.warnings {
         warn!("{warning}");
     }
@@ -93,7 +93,8 @@ pub async fn run(words: &[String]) -> anyhow::Result<ExitCode> {
         warn!(%reason, "metrics are off");
     }
     let (reloads, requests) = process::reloads();
-    let node = node::start(&config, world(Process { registry, reloads })).await?;
+    let node =
+        node::start(&config, world(Process { registry, reloads, log: Arc::new(taps) })).await?;
     banner(&config, &node);
     let _pid_file = config.pid_file.as_deref().map(PidFile::write).transpose()?;
     let reloader = Reloader::new(&node, request, loaded, level);

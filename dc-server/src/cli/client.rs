@@ -8,14 +8,14 @@
 
 mod target;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, fmt, io::Write, time::Duration};
 
 use anyhow::{Context, anyhow, bail};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use certs::https;
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::{HeaderMap, Method, Request, StatusCode, header};
+use hyper::{HeaderMap, Method, Request, Response, StatusCode, body::Incoming, header};
 use serde::de::DeserializeOwned;
 
 pub use self::target::plain;
@@ -120,6 +120,22 @@ pub struct Answer {
     pub body: Bytes,
 }
 
+/// An answer that comes bit by bit.
+pub struct Opened {
+    /// Held, so that the connection stays.
+    _sender: Sender,
+    answer: Response<Incoming>,
+}
+
+/// Why an answer ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// The agent ended it, or is gone.
+    Far,
+    /// Ctrl-C.
+    Interrupted,
+}
+
 impl Answer {
     /// Returns the body of an answer that is no error.
     pub fn ok(self) -> anyhow::Result<Bytes> {
@@ -188,6 +204,49 @@ impl Client {
         self.send(Method::DELETE, path, query, Bytes::new())
     }
 
+    /// Asks for a path whose answer is read by [`Client::follow`].
+    pub fn open(&mut self, path: &str, query: &[(&str, &str)]) -> anyhow::Result<Opened> {
+        let (uri, request) = self.request(&Method::GET, path, query, Bytes::new())?;
+        let Self { runtime, target, sender, .. } = self;
+        let opened = runtime.block_on(async {
+            let answer = tokio::time::timeout(ANSWER_WITHIN, head(target, sender, request));
+            let (sender, answer) = answer.await.unwrap_or_else(|_| Err(late()))?;
+            if answer.status().is_success() {
+                return Ok(Ok(Opened { _sender: sender, answer }));
+            }
+            let (head, body) = answer.into_parts();
+            let body = Limited::new(body, ANSWER_LEN_MAX).collect().await.map_err(broken)?;
+            Ok(Err(Answer { status: head.status, headers: head.headers, body: body.to_bytes() }))
+        });
+        match opened.map_err(|error| failed(&Method::GET, target, &uri, &error))? {
+            Ok(opened) => Ok(opened),
+            Err(answer) => match answer.ok() {
+                Err(error) => Err(error),
+                Ok(_) => bail!("the agent's answer is not what was asked for"),
+            },
+        }
+    }
+
+    /// Writes what comes as it comes, until it ends or somebody interrupts.
+    pub fn follow(&mut self, opened: Opened, out: &mut dyn Write) -> anyhow::Result<End> {
+        let mut body = opened.answer.into_body();
+        self.runtime.block_on(async {
+            let mut interrupted = std::pin::pin!(tokio::signal::ctrl_c());
+            loop {
+                let frame = tokio::select! {
+                    biased;
+                    _ = &mut interrupted => return Ok(End::Interrupted),
+                    frame = body.frame() => frame,
+                };
+                let Some(Ok(frame)) = frame else { return Ok(End::Far) };
+                if let Ok(bytes) = frame.into_data() {
+                    out.write_all(&bytes)?;
+                    out.flush()?;
+                }
+            }
+        })
+    }
+
     fn send(
         &mut self,
         method: Method,
@@ -195,25 +254,48 @@ impl Client {
         query: &[(&str, &str)],
         body: Bytes,
     ) -> anyhow::Result<Answer> {
+        let (uri, request) = self.request(&method, path, query, body)?;
+        let Self { runtime, target, sender, .. } = self;
+        let exchange = async {
+            tokio::time::timeout(ANSWER_WITHIN, exchange(target, sender, request))
+                .await
+                .unwrap_or_else(|_| Err(late()))
+        };
+        runtime.block_on(exchange).map_err(|error| failed(&method, target, &uri, &error))
+    }
+
+    fn request(
+        &self,
+        method: &Method,
+        path: &str,
+        query: &[(&str, &str)],
+        body: Bytes,
+    ) -> anyhow::Result<(String, Request<Full<Bytes>>)> {
         let own = self.query.iter().map(|(name, value)| (*name, value.as_str()));
         let pairs: Vec<String> = own.chain(query.iter().copied()).map(pair).collect();
         let mut uri = escaped(path);
         if !pairs.is_empty() {
             uri = format!("{uri}?{}", pairs.join("&"));
         }
-        let mut request = Request::builder().method(&method).uri(&uri).body(Full::new(body))?;
+        let mut request = Request::builder().method(method).uri(&uri).body(Full::new(body))?;
         *request.headers_mut() = self.headers.clone();
-        let Self { runtime, target, sender, .. } = self;
-        let exchange = async {
-            tokio::time::timeout(ANSWER_WITHIN, exchange(target, sender, request))
-                .await
-                .unwrap_or_else(|_| Err(anyhow!("no answer within {ANSWER_WITHIN:?}")))
-        };
-        let title = title(&method);
-        runtime.block_on(exchange).map_err(|error| match https::refusal(error.as_ref()) {
-            Some(refusal) => anyhow!("{title} \"{target}{uri}\": tls: {refusal}"),
-            None => anyhow!("{title} \"{target}{uri}\": {error:#}"),
-        })
+        Ok((uri, request))
+    }
+}
+
+fn late() -> anyhow::Error {
+    anyhow!("no answer within {ANSWER_WITHIN:?}")
+}
+
+fn broken(error: impl fmt::Display) -> anyhow::Error {
+    anyhow!("the answer broke off: {error}")
+}
+
+fn failed(method: &Method, target: &Target, uri: &str, error: &anyhow::Error) -> anyhow::Error {
+    let title = title(method);
+    match https::refusal(error.as_ref()) {
+        Some(refusal) => anyhow!("{title} \"{target}{uri}\": tls: {refusal}"),
+        None => anyhow!("{title} \"{target}{uri}\": {error:#}"),
     }
 }
 
@@ -232,6 +314,19 @@ async fn exchange(
     sender: &mut Option<Sender>,
     request: Request<Full<Bytes>>,
 ) -> anyhow::Result<Answer> {
+    let (open, answer) = head(target, sender, request).await?;
+    let (head, body) = answer.into_parts();
+    let body = Limited::new(body, ANSWER_LEN_MAX).collect().await.map_err(broken)?;
+    *sender = Some(open);
+    Ok(Answer { status: head.status, headers: head.headers, body: body.to_bytes() })
+}
+
+/// Sends a request; returns its answer's head, and the connection that the rest comes by.
+async fn head(
+    target: &Target,
+    sender: &mut Option<Sender>,
+    request: Request<Full<Bytes>>,
+) -> anyhow::Result<(Sender, Response<Incoming>)> {
     let mut open = match sender.take().filter(|sender| !sender.is_closed()) {
         Some(open) => open,
         None => tokio::time::timeout(CONNECT_WITHIN, target.connect())
@@ -240,13 +335,7 @@ async fn exchange(
     };
     open.ready().await?;
     let answer = open.send_request(request).await?;
-    let (head, body) = answer.into_parts();
-    let body = Limited::new(body, ANSWER_LEN_MAX)
-        .collect()
-        .await
-        .map_err(|error| anyhow!("the answer broke off: {error}"))?;
-    *sender = Some(open);
-    Ok(Answer { status: head.status, headers: head.headers, body: body.to_bytes() })
+    Ok((open, answer))
 }
 
 fn title(method: &Method) -> &'static str {

@@ -44,6 +44,8 @@ enum Content {
     Json(Bytes),
     /// Anything else; its content type is among the headers.
     Bytes(Bytes),
+    /// What is not there yet.
+    Stream(Body),
 }
 
 /// Whether an answer has an `X-Consul-Index`.
@@ -74,6 +76,11 @@ impl Reply {
         let mut reply = Self { body: Content::Bytes(body.into()), ..Self::empty() };
         reply.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
         reply
+    }
+
+    /// 200 with what comes as it comes.
+    pub(super) fn stream(body: Body) -> Self {
+        Self { body: Content::Stream(body), ..Self::empty() }
     }
 
     /// The JSON of a server's answer with the headers of its freshness. What is absent is a 404
@@ -160,6 +167,10 @@ impl Wish {
         *headers = reply.headers;
         let body = match reply.body {
             Content::Empty => Bytes::new(),
+            Content::Stream(body) => {
+                *response.body_mut() = body;
+                return response;
+            }
             Content::Json(body) => {
                 headers.insert(header::CONTENT_TYPE, JSON);
                 if self.pretty { json::pretty(&body) } else { body }

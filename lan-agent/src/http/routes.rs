@@ -17,7 +17,7 @@ use super::{
     catalog, checks,
     context::{Context, Interface},
     error::Failure,
-    health, kv, local,
+    health, kv, local, monitor,
     reply::{Reply, Wish},
     services, status, txn,
 };
@@ -64,6 +64,7 @@ fn endpoints(interface: Arc<Interface>) -> Router {
         .route("/v1/agent/join/{*addr}", put(local::join))
         .route("/v1/agent/leave", put(local::leave))
         .route("/v1/agent/reload", put(local::reload))
+        .route("/v1/agent/monitor", get(monitor::monitor))
         .route("/v1/agent/force-leave/", put(local::force_leave))
         .route("/v1/agent/force-leave/{*node}", put(local::force_leave))
         .merge(own_services())

@@ -13,6 +13,7 @@ mod intruders;
 mod leaders;
 mod listeners;
 mod membership;
+mod monitor;
 mod partitions;
 mod reload;
 mod runs;

@@ -238,3 +238,27 @@ fn reload_says_what_needs_a_restart_and_why_nothing_changed() {
             = 1"#]],
     );
 }
+
+#[test]
+fn monitor_writes_what_comes_until_the_agent_ends_it() {
+    shows(
+        &["monitor", "-log-level=debug", "-log-json"],
+        &[(200, "one\ntwo\n")],
+        "",
+        expect![[r#"
+            > GET /v1/agent/monitor?loglevel=debug&logjson
+            one
+            two
+            ! the agent ended the stream: it has stopped, or cannot be reached any more
+            = 1"#]],
+    );
+    shows(
+        &["monitor", "-log-level=bogus"],
+        &[(400, "Bad request: Unknown log level: bogus")],
+        "",
+        expect![[r#"
+            > GET /v1/agent/monitor?loglevel=bogus
+            ! Error starting monitor: Unexpected response code: 400 (Bad request: Unknown log level: bogus)
+            = 1"#]],
+    );
+}

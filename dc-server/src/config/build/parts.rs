@@ -110,21 +110,11 @@ impl Build<'_> {
 
     pub(super) fn log(&mut self) -> Log {
         let name = self.settings.text("log_level").unwrap_or("INFO").to_owned();
-        let level = match name.to_ascii_uppercase().as_str() {
-            "TRACE" => tracing::Level::TRACE,
-            "DEBUG" => tracing::Level::DEBUG,
-            "INFO" => tracing::Level::INFO,
-            "WARN" => tracing::Level::WARN,
-            "ERR" | "ERROR" => tracing::Level::ERROR,
-            _ => {
-                self.bad(
-                    "log_level",
-                    "one of TRACE, DEBUG, INFO, WARN and ERR",
-                    format!("{name:?}"),
-                );
-                tracing::Level::INFO
-            }
-        };
+        let level = lan_agent::log::level(&name).unwrap_or_else(|| {
+            let expected = "one of TRACE, DEBUG, INFO, WARN and ERR";
+            self.bad("log_level", expected, format!("{name:?}"));
+            tracing::Level::INFO
+        });
         Log {
             level,
             json: self.settings.bool("log_json").unwrap_or(false),

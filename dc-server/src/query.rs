@@ -83,11 +83,10 @@ impl Answers {
 
     /// What is not in the catalog is an empty list, not absent.
     fn look_up(&self, state: &Published, lookup: &Lookup) -> Result<Answer, AskError> {
-        lookup::check(lookup)?;
         let catalog = state.catalog();
         let version = Version { lineage: state.lineage(), index: lookup::index(catalog, lookup) };
         let encode = || lookup::body(catalog, &self.home, lookup);
-        let body = self.bodies.get_or(lookup, version, encode);
+        let body = self.bodies.get_or(lookup, version, encode)?;
         let meta = Meta { index: version.index.max(1), ..Meta::default() };
         Ok(Answer { outcome: Outcome::Found, meta, body })
     }

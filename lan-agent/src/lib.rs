@@ -3,7 +3,8 @@
 //!
 //! [`ask`] defines what may be asked of a server, [`caller`] by which way; [`servers`] chooses
 //! among the servers; [`pool`] knows the other nodes; [`agent`] puts them together for [`http`].
-//! [`checks`] finds out how the services beside it are.
+//! [`checks`] finds out how the services beside it are; [`filter`] says which records of an answer are
+//! wanted.
 
 pub mod agent;
 pub mod ask;
@@ -13,6 +14,7 @@ pub mod checks;
 pub mod definition;
 pub mod duration;
 pub mod files;
+pub mod filter;
 pub mod http;
 pub mod local;
 pub mod log;

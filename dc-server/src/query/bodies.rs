@@ -60,13 +60,14 @@ struct Entry {
 }
 
 impl Bodies {
-    /// Returns the body for a lookup at a version, encoding it if it is not there.
-    pub(super) fn get_or(
+    /// Returns the body for a lookup at a version, encoding it if it is not there. What can't be
+    /// encoded is not kept.
+    pub(super) fn get_or<E>(
         &self,
         lookup: &Lookup,
         version: Version,
-        encode: impl FnOnce() -> Bytes,
-    ) -> Bytes {
+        encode: impl FnOnce() -> Result<Bytes, E>,
+    ) -> Result<Bytes, E> {
         let set = self.set(lookup);
         for slot in set {
             let found = slot.load();
@@ -74,15 +75,15 @@ impl Bodies {
                 && entry.version == version
             {
                 self.encoding.kept.increment(1);
-                return entry.body.clone();
+                return Ok(entry.body.clone());
             }
         }
-        let body = encode();
+        let body = encode()?;
         self.encoding.encoded.increment(1);
         if body.len() <= BODY_LEN_MAX {
             self.keep(set, Entry { lookup: lookup.clone(), version, body: body.clone() });
         }
-        body
+        Ok(body)
     }
 
     fn set(&self, lookup: &Lookup) -> &[ArcSwapOption<Entry>] {
@@ -146,6 +147,8 @@ impl std::fmt::Debug for Bodies {
 mod tests {
     use lan_agent::catalog::{Form, Selection, Subject};
 
+    use std::convert::Infallible;
+
     use super::*;
 
     fn lookup(service: usize) -> Lookup {
@@ -167,9 +170,9 @@ mod tests {
         let mut encoded = false;
         let body = bodies.get_or(lookup, version, || {
             encoded = true;
-            body.into()
+            Ok::<_, Infallible>(body.into())
         });
-        (body, encoded)
+        (body.unwrap(), encoded)
     }
 
     #[test]
@@ -202,6 +205,14 @@ mod tests {
     }
 
     #[test]
+    fn what_is_refused_is_refused_again() {
+        let bodies = Bodies::default();
+        for reason in ["a", "b"] {
+            assert_eq!(bodies.get_or(&lookup(1), version(5), || Err(reason)), Err(reason));
+        }
+    }
+
+    #[test]
     fn who_read_an_older_state_does_not_push_out_a_newer_body() {
         let bodies = Bodies::default();
         get(&bodies, &lookup(1), version(6), "new");
@@ -212,14 +223,14 @@ mod tests {
     #[test]
     fn all_bodies_together_stay_within_their_bound_and_the_largest_are_not_kept() {
         let bodies = Bodies::default();
-        let body = |len: usize| move || Bytes::from(vec![b' '; len]);
+        let body = |len: usize| move || Ok::<_, Infallible>(Bytes::from(vec![b' '; len]));
         for number in 0..200 {
-            bodies.get_or(&lookup(number), version(1), body(1 << 20));
+            bodies.get_or(&lookup(number), version(1), body(1 << 20)).unwrap();
         }
         assert!(bodies.bytes.load(Ordering::Relaxed) <= BYTES_MAX);
         let held = bodies.slots.iter().filter(|slot| slot.load().is_some()).count();
         assert!(held > 40, "{held} are kept");
-        bodies.get_or(&lookup(0), version(2), body(BODY_LEN_MAX + 1));
+        bodies.get_or(&lookup(0), version(2), body(BODY_LEN_MAX + 1)).unwrap();
         assert!(get(&bodies, &lookup(0), version(2), "x").1);
         let sum: usize = bodies
             .slots

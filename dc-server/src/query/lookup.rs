@@ -8,7 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use lan_agent::{
     ask::AskError,
-    catalog::{Check, Form, Health, Lookup, Selection, Subject, Text},
+    catalog::{Check, Form, Health, Lookup, Selection, Service, Subject, Text},
+    filter::{self, Filter, ShownCheck, ShownNode},
 };
 use topology::Datacenter;
 
@@ -27,12 +28,18 @@ pub(super) type Checked<'a> = (&'a Host, &'a Record<Check>);
 /// Names of services with their tags.
 pub(super) type Tags<'a> = BTreeMap<&'a Text, BTreeSet<&'a Text>>;
 
+/// A node with those of its instances that are shown.
+pub(super) struct Inhabited<'a> {
+    pub(super) host: &'a Host,
+    pub(super) instances: Vec<&'a Instance>,
+    /// Whether somebody asked for some of them only.
+    pub(super) filtered: bool,
+}
+
 /// Refuses what can't be looked up.
 pub(super) fn check(lookup: &Lookup) -> Result<(), AskError> {
-    if lookup.selection.filter.is_empty() {
-        return Ok(());
-    }
-    Err(AskError::Bad("Filters are not known here: ask without ?filter".to_owned()))
+    Filter::of(lookup)?;
+    Ok(())
 }
 
 /// Returns the parts of the catalog that an answer shows as things are.
@@ -71,47 +78,58 @@ pub(super) fn index(catalog: &Catalog, lookup: &Lookup) -> u64 {
     parts.iter().map(|part| catalog.index_of(part)).max().unwrap_or(0)
 }
 
-/// Encodes the body of an answer.
-pub(super) fn body(catalog: &Catalog, home: &Datacenter, lookup: &Lookup) -> Bytes {
+/// Encodes the body of an answer. Refuses what can't be looked up.
+pub(super) fn body(
+    catalog: &Catalog,
+    home: &Datacenter,
+    lookup: &Lookup,
+) -> Result<Bytes, AskError> {
     let Lookup { subject, selection, form } = lookup;
     let json = *form == Form::Json;
-    match subject {
+    let wanted = Wanted { home, selection, filter: Filter::of(lookup)? };
+    Ok(match subject {
         Subject::Nodes => {
-            let nodes = nodes(catalog, selection);
+            let nodes = nodes(catalog, &wanted);
             if json { json::nodes(home, &nodes) } else { records::nodes(&nodes) }
         }
         Subject::Node(name) => {
-            let host = host(catalog, name);
-            if json { json::node_with_services(home, host) } else { records::inventory(host) }
+            let found = inhabited(catalog, name, &wanted);
+            if json { json::node_with_services(home, found) } else { records::inventory(found) }
         }
         Subject::NodeServices(name) => {
-            let host = host(catalog, name);
-            if json { json::node_and_services(home, host) } else { records::inventory(host) }
+            let found = inhabited(catalog, name, &wanted);
+            if json { json::node_and_services(home, found) } else { records::inventory(found) }
         }
         Subject::Services => {
             let names = names(catalog, selection);
             if json { json::names(&names) } else { records::names(&names) }
         }
         Subject::Service(name) => {
-            let found = instances(catalog, name, selection, |_| true);
+            let found = instances(catalog, name, &wanted, |_| true);
             if json { json::instances(home, &found) } else { records::instances(&found) }
         }
         Subject::Health { service, passing } => {
-            let wanted = |found: &Found<'_>| !passing || passes(found);
-            let found = instances(catalog, service, selection, wanted);
+            let found = instances(catalog, service, &wanted, |found| !passing || passes(found));
             if json { json::health(home, &found) } else { records::health(&found) }
         }
         Subject::NodeChecks(_) | Subject::ServiceChecks(_) | Subject::State(_) => {
-            let checks = checks(catalog, subject, selection);
+            let checks = checks(catalog, subject, &wanted);
             if json { json::checks(&checks) } else { records::checks(&checks) }
         }
-    }
+    })
 }
 
-fn nodes<'a>(catalog: &'a Catalog, selection: &Selection) -> Vec<&'a Host> {
-    let mut nodes: Vec<_> = catalog.hosts().filter(|host| has_meta(host, selection)).collect();
-    nearest_first(&mut nodes, selection, |host| host);
+fn nodes<'a>(catalog: &'a Catalog, wanted: &Wanted<'_>) -> Vec<&'a Host> {
+    let mut nodes: Vec<_> = catalog.hosts().filter(|host| wanted.node(host)).collect();
+    nearest_first(&mut nodes, wanted.selection, |host| host);
     nodes
+}
+
+fn inhabited<'a>(catalog: &'a Catalog, name: &Text, wanted: &Wanted<'_>) -> Option<Inhabited<'a>> {
+    let host = host(catalog, name)?;
+    let instances = host.instances().filter(|it| wanted.filter.admits(&it.service().value));
+    let filtered = !wanted.selection.filter.is_empty();
+    Some(Inhabited { host, instances: instances.collect(), filtered })
 }
 
 fn host<'a>(catalog: &'a Catalog, name: &Text) -> Option<&'a Host> {
@@ -137,22 +155,21 @@ fn names<'a>(catalog: &'a Catalog, selection: &Selection) -> Tags<'a> {
 fn instances<'a>(
     catalog: &'a Catalog,
     service: &Text,
-    selection: &Selection,
-    wanted: impl Fn(&Found<'a>) -> bool,
+    wanted: &Wanted<'_>,
+    also: impl Fn(&Found<'a>) -> bool,
 ) -> Vec<Found<'a>> {
-    let found = catalog
-        .instances(service)
-        .filter(|(host, instance)| has_meta(host, selection) && has_tags(instance, selection));
-    let mut found: Vec<_> = found.filter(wanted).collect();
-    nearest_first(&mut found, selection, |(host, _)| host);
+    let found = catalog.instances(service).filter(|found| wanted.instance(found));
+    let mut found: Vec<_> = found.filter(also).collect();
+    nearest_first(&mut found, wanted.selection, |(host, _)| host);
     found
 }
 
-fn checks<'a>(catalog: &'a Catalog, subject: &Subject, selection: &Selection) -> Vec<Checked<'a>> {
+fn checks<'a>(catalog: &'a Catalog, subject: &Subject, wanted: &Wanted<'_>) -> Vec<Checked<'a>> {
+    let admitted = |(host, check): &Checked<'a>| wanted.filter.admits(&shown(host, &check.value));
     let of_host = |host: &'a Host| host.checks().map(move |check| (host, check));
     let mut checks: Vec<Checked<'a>> = match subject {
         Subject::NodeChecks(name) => {
-            return catalog.host(name).into_iter().flat_map(of_host).collect();
+            return catalog.host(name).into_iter().flat_map(of_host).filter(admitted).collect();
         }
         Subject::ServiceChecks(name) => {
             let instances = catalog.instances(name);
@@ -162,9 +179,64 @@ fn checks<'a>(catalog: &'a Catalog, subject: &Subject, selection: &Selection) ->
         Subject::State(Some(status)) => catalog.checks_in(*status).collect(),
         _ => catalog.hosts().flat_map(of_host).collect(),
     };
-    checks.retain(|(host, _)| has_meta(host, selection));
-    nearest_first(&mut checks, selection, |(host, _)| host);
+    checks.retain(|checked| has_meta(checked.0, wanted.selection) && admitted(checked));
+    nearest_first(&mut checks, wanted.selection, |(host, _)| host);
     checks
+}
+
+/// Which records are wanted.
+struct Wanted<'a> {
+    home: &'a Datacenter,
+    selection: &'a Selection,
+    filter: Filter,
+}
+
+impl Wanted<'_> {
+    fn node(&self, host: &Host) -> bool {
+        let shown = || ShownNode { datacenter: self.home.as_str(), node: &host.node().value };
+        has_meta(host, self.selection) && self.filter.admits(&shown())
+    }
+
+    fn instance(&self, &(host, instance): &Found<'_>) -> bool {
+        has_meta(host, self.selection)
+            && has_tags(instance, self.selection)
+            && self.filter.admits(&Placed { home: self.home, host, instance })
+    }
+}
+
+/// An instance where it runs, as a filter looks at it.
+struct Placed<'a> {
+    home: &'a Datacenter,
+    host: &'a Host,
+    instance: &'a Instance,
+}
+
+impl filter::Record for Placed<'_> {
+    fn node(&self) -> Option<ShownNode<'_>> {
+        Some(ShownNode { datacenter: self.home.as_str(), node: &self.host.node().value })
+    }
+
+    fn service(&self) -> Option<&Service> {
+        Some(&self.instance.service().value)
+    }
+
+    fn checks(&self) -> impl Iterator<Item = ShownCheck<'_>> {
+        checks_at(&(self.host, self.instance)).map(|check| shown(self.host, &check.value))
+    }
+}
+
+/// A check with what is shown of its node and its service.
+pub(super) fn shown<'a>(host: &'a Host, check: &'a Check) -> ShownCheck<'a> {
+    let instance = host.instance(&check.service_id);
+    let tags = instance.map_or(&[][..], |instance| &instance.service().value.tags);
+    ShownCheck { node: &host.node().value.name, check, tags }
+}
+
+/// Returns the checks of an instance's node and of the instance itself.
+pub(super) fn checks_at<'a>(
+    (host, instance): &Found<'a>,
+) -> impl Iterator<Item = &'a Record<Check>> + use<'a> {
+    host.own_checks().chain(host.checks_of(instance))
 }
 
 fn has_meta(host: &Host, selection: &Selection) -> bool {
@@ -181,9 +253,8 @@ fn has_tags(instance: &Instance, selection: &Selection) -> bool {
 }
 
 /// Tells whether all checks of an instance and of its node pass.
-fn passes((host, instance): &Found<'_>) -> bool {
-    let mut checks = host.own_checks().chain(host.checks_of(instance));
-    checks.all(|check| check.value.status == Health::Passing)
+fn passes(found: &Found<'_>) -> bool {
+    checks_at(found).all(|check| check.value.status == Health::Passing)
 }
 
 /// Brings what is on the node to be near to to the front, and leaves the rest in order.

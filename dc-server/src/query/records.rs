@@ -4,7 +4,7 @@ use bytes::Bytes;
 use lan_agent::catalog::{Check, Node, Service};
 use serde::Serialize;
 
-use super::lookup::{Checked, Found, Tags};
+use super::lookup::{Checked, Found, Inhabited, Tags, checks_at};
 use crate::state::catalog::{Host, Record};
 
 /// [`lan_agent::catalog::Instance`], as it is written.
@@ -31,10 +31,10 @@ pub(super) fn nodes(nodes: &[&Host]) -> Bytes {
     write(&nodes.iter().map(|host| &host.node().value).collect::<Vec<_>>())
 }
 
-pub(super) fn inventory(host: Option<&Host>) -> Bytes {
-    write(&host.map(|host| Inventory {
+pub(super) fn inventory(found: Option<Inhabited<'_>>) -> Bytes {
+    write(&found.map(|Inhabited { host, instances, .. }| Inventory {
         node: &host.node().value,
-        services: host.instances().map(|instance| &instance.service().value).collect(),
+        services: instances.iter().map(|instance| &instance.service().value).collect(),
     }))
 }
 
@@ -47,11 +47,7 @@ pub(super) fn instances(found: &[Found<'_>]) -> Bytes {
 }
 
 pub(super) fn health(found: &[Found<'_>]) -> Bytes {
-    let rows = found.iter().map(|there| {
-        let (host, of_it) = there;
-        let checks = host.own_checks().chain(host.checks_of(of_it)).map(value);
-        instance(there, checks.collect())
-    });
+    let rows = found.iter().map(|there| instance(there, checks_at(there).map(value).collect()));
     write(&rows.collect::<Vec<_>>())
 }
 

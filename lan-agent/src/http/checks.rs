@@ -5,13 +5,15 @@ use serde_json::{Map, Value, json};
 use super::{
     context::Context,
     error::Failure,
+    lookup::filter,
     reply::Reply,
-    services::{allowed, change, gone, read_json, unfiltered},
+    services::{allowed, change, gone, read_json},
 };
 use crate::{
     catalog::{Health, Text},
     checks::beginning,
     definition::{self, Probe},
+    filter::{Schema, ShownCheck},
     local::state::{CheckEntry, Source, State},
 };
 
@@ -21,11 +23,12 @@ const WARN: &str = "/v1/agent/check/warn/";
 const FAIL: &str = "/v1/agent/check/fail/";
 const UPDATE: &str = "/v1/agent/check/update/";
 
-/// `GET /v1/agent/checks`.
+/// `GET /v1/agent/checks`, with `?filter`.
 pub(super) async fn list(cx: Context) -> Result<Reply, Failure> {
-    unfiltered(&cx)?;
+    let filter = filter(&cx, Schema::Checks)?;
     let checks: Map<String, Value> = cx.agent.local.look(|state| {
-        state.checks().map(|it| (it.check.id.to_string(), check_json(state, it))).collect()
+        let wanted = state.checks().filter(|it| filter.admits(&shown(state, it)));
+        wanted.map(|it| (it.check.id.to_string(), check_json(state, it))).collect()
     });
     Ok(Reply::value(&Value::Object(checks)))
 }
@@ -97,13 +100,17 @@ async fn report(cx: Context, id: String, health: Health, output: String) -> Resu
     change(cx.agent.local.clone(), move |local| local.report(&id, health, &output)).await
 }
 
+fn shown<'a>(state: &'a State, entry: &'a CheckEntry) -> ShownCheck<'a> {
+    let owner = state.service(&entry.check.service_id);
+    let tags = owner.map(|it| it.service.tags.as_slice()).unwrap_or_default();
+    ShownCheck { node: &state.node().name, check: &entry.check, tags }
+}
+
 /// A check as its agent shows it.
 pub(super) fn check_json(state: &State, entry: &CheckEntry) -> Value {
-    let check = &entry.check;
-    let owner = state.service(&check.service_id);
-    let tags = owner.map(|it| it.service.tags.as_slice()).unwrap_or_default();
+    let ShownCheck { node, check, tags } = shown(state, entry);
     json!({
-        "Node": state.node().name,
+        "Node": node,
         "CheckID": check.id,
         "Name": check.name,
         "Status": check.status.as_str(),

@@ -10,8 +10,9 @@ use super::{
 };
 use crate::{
     agent::Agent,
-    ask::Question,
+    ask::{AskError, Question},
     catalog::{Form, Lookup, Selection, Subject, Text},
+    filter::{Filter, Schema},
 };
 
 /// A service that can't be: asked for instead of what there is nothing of, so that the answer is
@@ -40,6 +41,11 @@ pub(super) async fn answer(cx: Context, subject: Subject, cache: Cache) -> Resul
         selection.filter = Text::default();
     }
     let lookup = Lookup { subject, selection, form: Form::Json };
+    if cx.agent.caller.server().is_none() {
+        // What makes no sense does not travel. A server is asked right away, and may still know the
+        // answer; then nothing has to be compiled.
+        Filter::of(&lookup).map_err(AskError::from)?;
+    }
     let answer = cx.read(Question::Lookup(lookup)).await?;
     let reply = Reply::answer(answer, Indexed::Yes);
     Ok(match cache {
@@ -54,6 +60,12 @@ pub(super) fn missed(reply: Reply, query: Query<'_>) -> Reply {
         true => reply.with_header(X_CACHE, HeaderValue::from_static("MISS")),
         false => reply,
     }
+}
+
+/// Compiles the filter of what this agent answers by itself.
+pub(super) fn filter(cx: &Context, schema: Schema) -> Result<Filter, Failure> {
+    let text = cx.query().get("filter").unwrap_or_default();
+    Ok(Filter::compile(&text, schema).map_err(AskError::from)?)
 }
 
 /// Returns the name at the end of a path, or refuses a path without one.
@@ -79,7 +91,8 @@ fn selection(agent: &Agent, query: Query<'_>) -> Selection {
                 selection.near = agent.config.me.name.to_string().into();
             }
             "near" => selection.near = value.into(),
-            "filter" => selection.filter = value.into(),
+            // As in Consul, the first one counts.
+            "filter" if selection.filter.is_empty() => selection.filter = value.into(),
             _ => {}
         }
     }

@@ -7,10 +7,14 @@ use axum::http::{HeaderName, HeaderValue, StatusCode};
 use serde_json::{Map, Value, json};
 use tokio::time::{Instant, timeout_at};
 
-use super::{checks::check_json, context::Context, error::Failure, reply::Reply, wait::parse_wait};
+use super::{
+    checks::check_json, context::Context, error::Failure, lookup::filter, reply::Reply,
+    wait::parse_wait,
+};
 use crate::{
     catalog::{Health, NODE_MAINTENANCE, SERVICE_MAINTENANCE, Service, Text},
     definition::{self, CheckDefinition},
+    filter::Schema,
     local::{
         Local, LocalError,
         state::{Source, State},
@@ -33,12 +37,12 @@ const SETTING: &str = "The bound of a definition is that of a value (limits.kv_m
 const NO_SCRIPTS: &str = "Scripts are disabled on this agent from remote calls; to enable, \
                           configure 'enable_script_checks' to true";
 
-/// `GET /v1/agent/services`.
+/// `GET /v1/agent/services`, with `?filter`.
 pub(super) async fn list(cx: Context) -> Result<Reply, Failure> {
-    unfiltered(&cx)?;
+    let filter = filter(&cx, Schema::Services)?;
     let services: Map<String, Value> = cx.agent.local.look(|state| {
-        let services = state.services();
-        services.map(|it| (it.service.id.to_string(), service_json(&it.service))).collect()
+        let wanted = state.services().filter(|it| filter.admits(&it.service));
+        wanted.map(|it| (it.service.id.to_string(), service_json(&it.service))).collect()
     });
     Ok(Reply::value(&Value::Object(services)))
 }
@@ -232,14 +236,6 @@ fn content_hash(service: &Service) -> String {
     let mut hasher = DefaultHasher::new();
     service_json(service).to_string().hash(&mut hasher);
     format!("{:016x}", hasher.finish())
-}
-
-/// Refuses a filter: an answer that ignores it would be wrong.
-pub(super) fn unfiltered(cx: &Context) -> Result<(), Failure> {
-    match cx.query().get("filter").is_some_and(|filter| !filter.is_empty()) {
-        true => Err(Failure::bad("Filters are not known here: ask without ?filter")),
-        false => Ok(()),
-    }
 }
 
 /// Reads the body as JSON.

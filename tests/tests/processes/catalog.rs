@@ -119,3 +119,34 @@ async fn a_registration_that_can_not_be_is_refused_and_leaves_nothing() {
         assert_eq!(node, Value::Null);
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_filter_is_applied_where_the_records_are_and_refused_wherever_it_is_read() {
+    let one = |dc, clients| Shape { dc, servers: 1, clients };
+    let cluster = Cluster::start(&[one("dc1", 1), one("dc2", 0)]).await;
+    for (node, status) in [("a", "passing"), ("b", "critical")] {
+        let mut registration = instance(node, "web", status);
+        registration["Datacenter"] = "dc2".into();
+        registration["NodeMeta"] = json!({ "rack": format!("r {node}") });
+        register(&cluster.agents[0].client(), &registration).await;
+    }
+    let near = "Node.Meta.rack%20%3D%3D%20%22r%20a%22%20or%20Checks.Status%20is%20empty";
+    let well = "Checks.Status%20%3D%3D%20passing%20and%20v1%20in%20Service.Tags";
+    for agent in &cluster.agents {
+        let client = agent.client();
+        let get = async |filter: &str| {
+            let path = format!("/v1/health/service/web?dc=dc2&filter={filter}");
+            client.get(&path).await.unwrap()
+        };
+        let found = get(well).await;
+        assert_eq!(nodes(&serde_json::from_str(&found.text()).unwrap()), ["a"]);
+        assert_eq!(found.header("content-type"), "application/json");
+        let all = client.get("/v1/health/service/web?dc=dc2").await.unwrap();
+        assert_eq!(found.index(), all.index(), "a filter does not change what is waited for");
+        let refused = get(near).await;
+        let told = "Failed to create boolean expression evaluator: Invalid match operator \
+                    \"Is Empty\" for selector \"Checks.Status\"";
+        assert_eq!(refused.status, StatusCode::BAD_REQUEST);
+        assert!(refused.text().starts_with(told), "{}", refused.text());
+    }
+}

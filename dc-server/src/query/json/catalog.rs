@@ -7,12 +7,15 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use lan_agent::catalog::{Check, Node, Service, ServiceAddress, Text, Texts, Weights};
+use lan_agent::{
+    catalog::{Check, Node, Service, ServiceAddress, Text, Texts, Weights},
+    filter::ShownCheck,
+};
 use topology::Datacenter;
 
 use super::{number, string};
 use crate::{
-    query::lookup::{Checked, Found, Tags},
+    query::lookup::{Checked, Found, Inhabited, Tags, checks_at, shown},
     state::{
         catalog::{Host, Record},
         txn::FoundRecord,
@@ -36,13 +39,18 @@ pub(in crate::query) fn nodes(home: &Datacenter, nodes: &[&Host]) -> Bytes {
 }
 
 /// `catalog/node`: its services by their ids.
-pub(in crate::query) fn node_with_services(home: &Datacenter, host: Option<&Host>) -> Bytes {
-    let Some(host) = host else { return Bytes::from_static(b"null") };
+pub(in crate::query) fn node_with_services(
+    home: &Datacenter,
+    found: Option<Inhabited<'_>>,
+) -> Bytes {
+    let Some(Inhabited { host, instances, .. }) = found else {
+        return Bytes::from_static(b"null");
+    };
     let mut out = b"{\"Node\":".to_vec();
     node(&mut out, home, host.node());
     out.extend_from_slice(b",\"Services\":{");
     // As written, with their capitals.
-    let services = host.instances().map(|instance| instance.service());
+    let services = instances.iter().map(|instance| instance.service());
     let services: BTreeMap<_, _> = services.map(|record| (&record.value.id, record)).collect();
     for (position, (id, record)) in services.into_iter().enumerate() {
         comma(&mut out, position);
@@ -55,17 +63,20 @@ pub(in crate::query) fn node_with_services(home: &Datacenter, host: Option<&Host
 }
 
 /// `catalog/node-services`: its services as a list.
-pub(in crate::query) fn node_and_services(home: &Datacenter, host: Option<&Host>) -> Bytes {
-    let Some(host) = host else {
+pub(in crate::query) fn node_and_services(
+    home: &Datacenter,
+    found: Option<Inhabited<'_>>,
+) -> Bytes {
+    let Some(Inhabited { host, instances, filtered }) = found else {
         return Bytes::from_static(b"{\"Node\":null,\"Services\":null}");
     };
     let mut out = b"{\"Node\":".to_vec();
     node(&mut out, home, host.node());
     out.extend_from_slice(b",\"Services\":");
-    if host.instances().next().is_none() {
+    if instances.is_empty() && !filtered {
         out.extend_from_slice(b"null");
     } else {
-        items(&mut out, host.instances(), |out, instance| {
+        items(&mut out, instances.iter(), |out, instance| {
             service(out, instance.service(), Empty::Itself)
         });
     }
@@ -101,7 +112,7 @@ pub(in crate::query) fn health(home: &Datacenter, found: &[Found<'_>]) -> Bytes 
         out.extend_from_slice(b",\"Service\":");
         service(out, instance.service(), Empty::Itself);
         out.extend_from_slice(b",\"Checks\":");
-        let checks = host.own_checks().chain(host.checks_of(instance));
+        let checks = checks_at(&(*host, *instance));
         items(out, checks, |out, record| check_of(out, host, record));
         out.push(b'}');
     })
@@ -188,9 +199,8 @@ fn service_node(out: &mut Vec<u8>, home: &Datacenter, node: &Node, record: &Reco
 
 /// A check on its node, with the tags of its service.
 fn check_of(out: &mut Vec<u8>, host: &Host, record: &Record<Check>) {
-    let instance = host.instance(&record.value.service_id);
-    let tags = instance.map_or(&[][..], |instance| &instance.service().value.tags);
-    check(out, &host.node().value.name, record, tags, Empty::Itself);
+    let ShownCheck { node, tags, .. } = shown(host, &record.value);
+    check(out, node, record, tags, Empty::Itself);
 }
 
 fn check(out: &mut Vec<u8>, node: &str, record: &Record<Check>, tags: &[Text], no_tags: Empty) {

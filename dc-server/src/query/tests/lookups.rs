@@ -145,11 +145,38 @@ fn what_is_absent_is_an_empty_list_with_the_index_of_its_going() {
 }
 
 #[test]
-fn a_filter_is_refused_also_by_those_who_would_wait() {
-    let selection = Selection { filter: "Node == a".into(), ..Selection::default() };
+fn a_filter_that_makes_no_sense_is_refused_also_to_those_who_would_wait() {
+    let selection = Selection { filter: "Zork == a".into(), ..Selection::default() };
     let lookup = Lookup { selection, ..of(Subject::Nodes) };
-    assert!(matches!(ask(&state(), lookup.clone()), Err(AskError::Bad(_))));
-    assert!(super::super::check(&Question::Lookup(lookup)).is_err());
+    let (answers, state) = (answers(), state().into());
+    for _ in 0..2 {
+        let refused = answers.answer(&state, &Question::Lookup(lookup.clone()));
+        assert!(matches!(refused, Err(AskError::Bad(_))), "{refused:?}");
+    }
+    assert!(super::super::check(&Question::Lookup(lookup.clone())).is_err());
+    let names = Lookup { subject: Subject::Services, ..lookup };
+    assert!(answers.answer(&state, &Question::Lookup(names)).is_ok(), "they have no fields");
+}
+
+#[test]
+fn agents_read_the_records_that_a_filter_admits() {
+    let (state, admits) =
+        (state(), |filter: &str| Selection { filter: filter.into(), ..Selection::default() });
+    let of =
+        |subject, filter: &str| Lookup { subject, selection: admits(filter), form: Form::Records };
+    let body = |lookup| ask(&state, lookup).unwrap().body;
+    let nodes = body(of(Subject::Nodes, "Meta.rack == r2"));
+    let nodes: Vec<Node> = rmp_serde::from_slice(&nodes).unwrap();
+    assert_eq!(nodes, [node("b", "r2")]);
+    let inventory = body(of(Subject::Node("a".into()), "Tags contains primary"));
+    let inventory: Inventory = rmp_serde::from_slice(&inventory).unwrap();
+    assert_eq!(inventory.services.iter().map(|s| &*s.name).collect::<Vec<_>>(), ["db"]);
+    let found = body(of(health(false), "Checks.Status == warning"));
+    let found: Vec<Instance> = rmp_serde::from_slice(&found).unwrap();
+    assert_eq!(names_of(&found), ["b"]);
+    let checks = body(of(Subject::State(None), "ServiceTags contains b"));
+    let checks: Vec<Check> = rmp_serde::from_slice(&checks).unwrap();
+    assert_eq!(checks.len(), 1);
 }
 
 #[test]
@@ -192,9 +219,25 @@ fn lookups() -> Vec<Lookup> {
         Selection { tags: vec!["T".into()], near: "b".into(), ..Selection::default() },
     ];
     let with = |subject: Subject| {
-        selections.clone().map(|selection| Lookup { selection, ..of(subject.clone()) })
+        let filtered = Selection { filter: filter(&subject).into(), ..Selection::default() };
+        let selections = selections.clone().into_iter().chain([filtered]);
+        selections.map(move |selection| Lookup { selection, ..of(subject.clone()) })
     };
     subjects.into_iter().flat_map(with).collect()
+}
+
+/// A filter of much that can be seen in what is looked up.
+fn filter(subject: &Subject) -> &'static str {
+    match subject {
+        Subject::Nodes => "Meta contains x or Node == b",
+        Subject::Node(_) | Subject::NodeServices(_) => "Port == 80 or Tags is empty",
+        Subject::Services => "",
+        Subject::Service(_) => "NodeMeta contains x or ServiceTags is empty",
+        Subject::NodeChecks(_) | Subject::ServiceChecks(_) | Subject::State(_) => {
+            "ServiceTags is empty or Status != passing"
+        }
+        Subject::Health { .. } => "Checks.Status != passing and Node.Meta is empty",
+    }
 }
 
 /// Tells whether a watcher of this would be woken.

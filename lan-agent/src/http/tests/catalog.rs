@@ -58,7 +58,7 @@ async fn paths_say_what_is_looked_up() {
 async fn parameters_say_which_records() {
     let rig = answering("[]");
     let path = "/v1/health/service/web?node-meta=rack:r1&node-meta=zone:a:b&node-meta=alone\
-                &tag=V1&tag=x%20y&near=_agent&filter=ID+%3D%3D+a&ns=team&dc=dc2&index=5&wait=3s&stale";
+                &tag=V1&tag=x%20y&near=_agent&filter=Node.ID+%3D%3D+a&filter=x&ns=team&dc=dc2&index=5&wait=3s&stale";
     rig.client.get(path).await;
     let ask = rig.fake.last();
     let selection = Selection {
@@ -66,7 +66,7 @@ async fn parameters_say_which_records() {
             .map(|(key, value)| (key.into(), value.into()))
             .into(),
         tags: vec!["V1".into(), "x y".into()],
-        filter: "ID == a".into(),
+        filter: "Node.ID == a".into(),
         near: "n1".into(),
     };
     let subject = Subject::Health { service: "web".into(), passing: false };
@@ -75,6 +75,32 @@ async fn parameters_say_which_records() {
     assert_eq!(ask.dc.unwrap().as_str(), "dc2");
     rig.client.get("/v1/catalog/services?filter=x").await;
     assert_eq!(rig.fake.last().question, lookup(Subject::Services));
+}
+
+#[tokio::test]
+async fn a_filter_that_makes_no_sense_does_not_leave_a_client_agent() {
+    let rig = answering("[]");
+    for (path, schema) in [
+        ("catalog/nodes", "there are ID, Node, "),
+        ("catalog/node/n1", "there are Service, Kind, "),
+        ("catalog/node-services/n1", "there are Service, Kind, "),
+        ("catalog/service/web", "there are ID, Node, "),
+        ("catalog/connect/web", "there are ID, Node, "),
+        ("health/node/n1", "there are Node, CheckID, "),
+        ("health/checks/web", "there are Node, CheckID, "),
+        ("health/state/any", "there are Node, CheckID, "),
+        ("health/service/web", "there are Node.ID, "),
+        ("health/connect/web", "there are Node.ID, "),
+    ] {
+        let got = rig.client.get(&format!("/v1/{path}?filter=Zork==1&index=7&wait=5m")).await;
+        let text =
+            "Failed to create boolean expression evaluator: Selector \"Zork\" is not valid: ";
+        assert_eq!(got.status, 400, "{path}");
+        assert!(got.body.starts_with(&format!("{text}{schema}")), "{path}: {}", got.body);
+    }
+    assert_eq!(rig.fake.count(), 0);
+    assert_eq!(rig.client.get("/v1/catalog/services?filter=Zork==1").await.status, 200);
+    assert_eq!(rig.client.get("/v1/catalog/nodes?filter=Node==a").await.status, 200);
 }
 
 #[tokio::test]

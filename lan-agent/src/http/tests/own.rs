@@ -81,9 +81,14 @@ async fn what_is_wrong_is_said_in_the_words_of_consul() {
     }
     let (status, text) = put(&rig, "service/register", "x").await;
     assert!(status == 400 && text.starts_with("Request decode failed: "), "{text}");
-    for path in ["services?filter=Port==80", "checks?filter=Status==passing"] {
-        let text = "Filters are not known here: ask without ?filter".to_owned();
-        assert_eq!(get(&rig, path).await, (400, text), "{path}");
+    for (path, text) in [
+        ("services?filter=Port==x", "Failed to coerce value \"x\" for selector \"Port\""),
+        ("checks?filter=Port==80", "Selector \"Port\" is not valid"),
+        ("checks?filter=Status", "1:7 (6): no match found"),
+    ] {
+        let (status, told) = get(&rig, path).await;
+        let text = format!("Failed to create boolean expression evaluator: {text}");
+        assert!(status == 400 && told.starts_with(&text), "{path}: {told}");
     }
     // What is not there has gone already.
     assert_eq!(put(&rig, "service/deregister/nope", "").await, OK);
@@ -92,6 +97,33 @@ async fn what_is_wrong_is_said_in_the_words_of_consul() {
     assert_eq!(get(&rig, "health/service/id/nope").await, (404, unknown.to_owned()));
     assert_eq!(get(&rig, "health/service/name/nope").await, (404, "[]".to_owned()));
     assert_eq!(get(&rig, "service/nope").await, (404, "unknown service ID: nope".to_owned()));
+}
+
+#[tokio::test]
+async fn a_filter_says_which_services_and_checks() {
+    let rig = rig();
+    for body in [
+        r#"{"Name": "web", "Port": 80, "Tags": ["a b"], "Check": {"CheckID": "c", "TTL": "1m"}}"#,
+        r#"{"Name": "db", "Meta": {"version": "2"}, "Check": {"CheckID": "d", "TTL": "1m"}}"#,
+    ] {
+        assert_eq!(put(&rig, "service/register", body).await, OK);
+    }
+    assert_eq!(put(&rig, "check/pass/d", "").await, OK);
+    for (path, ids) in [
+        ("services?filter=", vec!["db", "web"]),
+        ("services?filter=Port==80", vec!["web"]),
+        (
+            "services?filter=%22a%20b%22+in+Tags+or+Meta.version+matches+%60%5E2%60",
+            vec!["db", "web"],
+        ),
+        ("services?filter=not+Service+contains+b", vec![]),
+        ("checks?filter=Status==passing", vec!["d"]),
+        ("checks?filter=ServiceTags+is+not+empty+and+Node==n1", vec!["c"]),
+    ] {
+        let (status, body) = get(&rig, path).await;
+        let found: serde_json::Map<_, _> = serde_json::from_str(&body).unwrap();
+        assert_eq!((status, found.keys().map(String::as_str).collect()), (200, ids), "{path}");
+    }
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! One node, put together from its configuration: a client agent or a server.
 //!
 //! ```text
-//!            ┌──────────── http ◀── applications
+//!            ┌────── http, dns ◀── applications
 //!            ▼
 //!          Agent ── pool (LAN) ◀──▶ other nodes
 //!            │ Caller
@@ -36,6 +36,7 @@ use lan_agent::{
     agent::{self, Agent},
     caller::Caller,
     checks::Runner,
+    dns::{self, Dns},
     http::{self, Most, listen::Place},
     local,
     pool::{
@@ -101,6 +102,7 @@ pub struct Node {
     /// The HTTP interface, which ends by itself when the agent stops.
     interface: Task,
     places: Vec<Place>,
+    dns: Dns,
     acceptor: Option<Acceptor>,
     connections_max: Most,
     /// Holds the directory until everything has ended.
@@ -128,6 +130,11 @@ impl Node {
     /// Returns where the HTTP interface listens.
     pub fn places(&self) -> &[Place] {
         &self.places
+    }
+
+    /// Returns the DNS interface.
+    pub fn dns(&self) -> &Dns {
+        &self.dns
     }
 
     /// Runs the node until its agent is told to stop. Fails when the agent stops because a pool
@@ -419,6 +426,12 @@ fn complete(
     let (settings, acceptor) = interface::settings(config, &identity, &world.development)?;
     let connections_max = settings.connections_per_client_max.clone();
     let (places, interface) = http::bind(settings, agent.clone())?;
+    let settings = dns::Config {
+        listen: config.addresses.dns.clone(),
+        settings: config.dns.settings(&config.domain),
+    };
+    let (dns, run) = dns::bind(settings, agent.clone())?;
+    tasks.push(Box::pin(run));
     tasks.extend(acceptor.clone().map(|acceptor| -> Task { Box::pin(acceptor.watch()) }));
     Ok(Node {
         agent,
@@ -429,6 +442,7 @@ fn complete(
         tasks,
         interface: Box::pin(interface),
         places,
+        dns,
         acceptor,
         connections_max,
         _data_dir: data_dir,

@@ -12,6 +12,7 @@ pub mod caller;
 pub mod catalog;
 pub mod checks;
 pub mod definition;
+pub mod dns;
 pub mod duration;
 pub mod files;
 pub mod filter;

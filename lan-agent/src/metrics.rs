@@ -1,5 +1,6 @@
 //! What an agent counts. Handles are resolved once, so that counting is one atomic addition.
 
+use hickory_proto::op::ResponseCode;
 use metrics::{Counter, Gauge, Histogram, Unit};
 
 /// The agent's counters.
@@ -47,6 +48,64 @@ impl Metrics {
                 "causeway.http.connections_refused",
                 "HTTP connections refused because their client had too many",
             ),
+        }
+    }
+}
+
+/// The counters of the DNS interface.
+pub struct DnsMetrics {
+    /// Questions answered, also those about names that have nothing of the type.
+    pub ok: Counter,
+    /// Questions about names that there are not.
+    pub absent: Counter,
+    /// Questions that nobody answered: the cluster was wrong, or too much is under way.
+    pub failed: Counter,
+    /// Questions that are not for this agent.
+    pub refused: Counter,
+    /// Messages that are no questions.
+    pub broken: Counter,
+    /// Time from a question to its answer, in seconds.
+    pub seconds: Histogram,
+    /// Open DNS connections.
+    pub connections: Gauge,
+    /// DNS connections refused because there were too many.
+    pub connections_refused: Counter,
+}
+
+impl DnsMetrics {
+    /// Resolves the counters with the recorder of this process.
+    pub fn resolve() -> Self {
+        metrics::describe_histogram!(
+            "causeway.dns.seconds",
+            Unit::Seconds,
+            "Time from a DNS question to its answer"
+        );
+        metrics::describe_gauge!("causeway.dns.connections", "Open DNS connections");
+        Self {
+            ok: counter("causeway.dns.ok", "DNS questions answered"),
+            absent: counter("causeway.dns.absent", "DNS questions about names that there are not"),
+            failed: counter(
+                "causeway.dns.failed",
+                "DNS questions that nobody answered: the cluster was wrong, or too much is under way",
+            ),
+            refused: counter("causeway.dns.refused", "DNS questions that are not for this agent"),
+            broken: counter("causeway.dns.broken", "DNS messages that are no questions"),
+            seconds: metrics::histogram!("causeway.dns.seconds"),
+            connections: metrics::gauge!("causeway.dns.connections"),
+            connections_refused: counter(
+                "causeway.dns.connections_refused",
+                "DNS connections refused because there were too many",
+            ),
+        }
+    }
+
+    /// Counts an answer by its code.
+    pub fn count(&self, code: ResponseCode) {
+        match code {
+            ResponseCode::NoError => self.ok.increment(1),
+            ResponseCode::NXDomain => self.absent.increment(1),
+            ResponseCode::ServFail => self.failed.increment(1),
+            _ => self.refused.increment(1),
         }
     }
 }

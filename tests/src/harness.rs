@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! Cluster (directory, CA, block of 127.x.y.0/24)
-//!   `- Agent (address, configuration, process, log)   <- Client (HTTP)
+//!   `- Agent (address, configuration, process, log)   <- Client (HTTP), Asker (DNS)
 //!        `- Relay (optional: every packet between agents, to cut, delay and lose)
 //! ```
 //!
@@ -14,6 +14,7 @@ pub mod agent;
 pub mod block;
 pub mod client;
 pub mod cluster;
+pub mod dns;
 pub mod relay;
 
 use std::{env, path::PathBuf, time::Duration};

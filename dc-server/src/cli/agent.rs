@@ -225,6 +225,8 @@ fn banner(config: &config::Agent, node: &Node) {
     println!("         Node name: '{}'", me.name);
     println!("        Datacenter: '{}'", me.dc);
     println!("            Server: {} (Expect: {})", config.is_server(), config.bootstrap_expect);
+    let dns = node.dns().places().iter().map(|addr| format!("dns://{addr}"));
+    let places: Vec<String> = places.into_iter().chain(dns).collect();
     println!("       Client Addr: [{}]", places.join(" "));
     println!(
         "      Cluster Addr: {} (LAN: {}, Server: {}, WAN: {})",

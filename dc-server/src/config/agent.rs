@@ -3,6 +3,8 @@
 //! Serialised, it is what `/v1/agent/self` shows as the debug configuration: durations in Go's
 //! syntax, secrets replaced by `hidden`.
 
+pub mod dns;
+
 use std::{
     collections::BTreeMap,
     fmt,
@@ -19,6 +21,8 @@ use lan_agent::{
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 use topology::{Datacenter, NodeId, NodeName, Role};
+
+use self::dns::Dns;
 
 /// Everything that an agent is told.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -76,6 +80,8 @@ pub struct Agent {
     pub log: Log,
     /// The zone of DNS names, without a dot at its end.
     pub domain: String,
+    /// The DNS interface.
+    pub dns: Dns,
     /// Where the process id is written.
     pub pid_file: Option<PathBuf>,
     /// How checks are treated.

@@ -3,6 +3,7 @@
 //! Every problem is collected, so that one start shows all of them.
 
 mod addresses;
+mod dns;
 mod interface;
 mod parts;
 mod services;
@@ -89,7 +90,8 @@ impl Build<'_> {
             limits: self.limits(),
             http: self.http(),
             log: self.log(),
-            domain: settings.text("domain").unwrap_or("consul").trim_end_matches('.').to_owned(),
+            domain: self.zone("domain").unwrap_or_else(|| "consul".to_owned()),
+            dns: self.dns(),
             pid_file: self.path("pid_file"),
             definitions: self.definitions(&checks),
             checks,

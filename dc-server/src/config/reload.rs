@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, fmt};
 
 use super::{
     Loaded,
-    agent::{Agent, Checks, Limits, Log, Tls},
+    agent::{Agent, Checks, Limits, Log, Tls, dns::Dns},
     keys::Fate,
     settings::{Given, Settings},
 };
@@ -19,6 +19,20 @@ const RELOADABLE: &[&str] = &[
     "check",
     "checks",
     "discard_check_output",
+    "dns_config.a_record_limit",
+    "dns_config.allow_stale",
+    "dns_config.disable_compression",
+    "dns_config.enable_additional_node_meta_txt",
+    "dns_config.enable_truncate",
+    "dns_config.max_stale",
+    "dns_config.node_ttl",
+    "dns_config.only_passing",
+    "dns_config.service_ttl",
+    "dns_config.soa.expire",
+    "dns_config.soa.min_ttl",
+    "dns_config.soa.refresh",
+    "dns_config.soa.retry",
+    "dns_config.udp_answer_limit",
     "enable_local_script_checks",
     "limits.http_max_conns_per_client",
     "log_level",
@@ -100,6 +114,7 @@ pub fn plan(started: &Keys, last: &Loaded, new: &Loaded) -> Plan {
     let agent = Agent {
         node_meta: wanted.node_meta.clone(),
         definitions: wanted.definitions.clone(),
+        dns: Dns { alt_domain: running.dns.alt_domain.clone(), ..wanted.dns.clone() },
         log: Log { level: wanted.log.level, ..running.log.clone() },
         limits: Limits {
             http_max_conns_per_client: wanted.limits.http_max_conns_per_client,
@@ -190,6 +205,17 @@ mod tests {
         assert_eq!((again.changed, again.restart), (vec![], vec!["domain"]));
         assert_eq!(again.agent.domain, "a");
         assert!(plan(&start.keys, &last, &start).restart.is_empty(), "it is as it was");
+    }
+
+    #[test]
+    fn answers_of_dns_change_and_its_zones_stay() {
+        let new = "alt_domain = \"b\" dns_config { only_passing = true soa { min_ttl = 9 } }";
+        let plan = planned("alt_domain = \"a\"", new);
+        assert_eq!(plan.changed, ["dns_config.only_passing", "dns_config.soa.min_ttl"]);
+        assert_eq!(plan.restart, ["alt_domain"]);
+        let dns = plan.agent.dns;
+        assert_eq!((dns.alt_domain.as_deref(), dns.soa.min_ttl), (Some("a"), 9));
+        assert!(dns.only_passing);
     }
 
     #[test]

@@ -15,6 +15,7 @@ use certs::{
     store::{Files, Keys, Prepared},
 };
 use lan_agent::{
+    dns::Dns,
     http::Most,
     local::LocalError,
     process::{Outcome, Reloaded},
@@ -55,6 +56,7 @@ struct Parts {
     keys: Keys,
     acceptor: Option<Acceptor>,
     connections_max: Most,
+    dns: Dns,
     level: Level,
 }
 
@@ -74,6 +76,7 @@ impl Reloader {
             keys: node.keys.clone(),
             acceptor: node.acceptor.clone(),
             connections_max: node.connections_max.clone(),
+            dns: node.dns.clone(),
             level,
         };
         Self { request, started: loaded.keys.clone(), last: loaded, parts }
@@ -143,6 +146,7 @@ impl Parts {
     fn set(&self, wanted: &Agent) {
         self.level.set(wanted.log.level);
         self.connections_max.set(interface::connections_max(wanted));
+        self.dns.replace(wanted.dns.settings(&wanted.domain));
         self.agent.local.discard_output(wanted.checks.discard_output);
         self.agent.local.describe_node(services::meta(wanted));
         self.agent.show_settings(wanted.shown());

@@ -9,6 +9,7 @@ mod checks;
 mod command_line;
 mod datacenters;
 mod disks;
+mod dns;
 mod intruders;
 mod leaders;
 mod listeners;

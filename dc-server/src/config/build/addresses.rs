@@ -164,12 +164,6 @@ impl Build<'_> {
     fn dns_listeners(&mut self, port: Option<u16>) -> Vec<SocketAddr> {
         let (path, texts) = self.client_addrs("addresses.dns");
         let Some(port) = port else { return Vec::new() };
-        if self.settings.get("ports.dns").is_some() || path == "addresses.dns" {
-            self.warnings.push(
-                "this version of Causeway does not answer DNS yet: nothing listens at ports.dns"
-                    .to_owned(),
-            );
-        }
         texts
             .iter()
             .filter(|text| path != "client_addr" || !text.starts_with("unix://"))

@@ -3,6 +3,7 @@
 # make verify   everything that must hold before a change lands; writes nothing
 # make fix      formats, and applies what clippy can mend by itself
 # make bench    measures Causeway and Consul side by side (docs/benchmarks.md)
+# make fuzz     feeds every parser of untrusted bytes for FUZZ_SECONDS (60) each
 # make release  one static binary: target/static/x86_64-unknown-linux-gnu/release/causeway
 
 CARGO ?= cargo
@@ -12,7 +13,7 @@ DENY_VERSION := 0.20.2
 ADVISORIES := $(wildcard $(or $(CARGO_HOME),$(HOME)/.cargo)/advisory-dbs)
 TARGET := $(shell rustc -vV | sed -n 's/^host: //p')
 
-.PHONY: demo build test verify fmt clippy doc deny bench fix release
+.PHONY: demo build test verify fmt clippy doc deny bench fix fuzz release
 
 demo:
 	$(CARGO) build --locked --release --bin causeway
@@ -56,6 +57,10 @@ bench:
 	$(BENCH)/get_peers.sh
 	CANDIDATE=$(CURDIR)/target/release/causeway $(BENCH)/peers.py --system consul --system candidate \
 		--only idle --only kv_put --only kv_get --only cross_dc --only watch --only leader_kill $(BENCH_FLAGS)
+
+# What makes a parser panic is saved to tests/corpus, where `make test` finds it again.
+fuzz:
+	$(CARGO) run --locked -p tests --bin fuzz -- --seconds $(or $(FUZZ_SECONDS),60) $(FUZZ_FLAGS)
 
 fix:
 	$(CARGO) clippy --fix --allow-dirty --allow-staged --workspace --all-targets

@@ -10,12 +10,14 @@
 //! - [`harness`] is real processes, and [`workload`] clients that record what they see of them.
 //! - [`fabric`] is a network in memory, for the simulation: it delays, loses and cuts, and the
 //!   same seed gives the same bytes.
+//! - [`fuzz`] feeds parsers with what strangers might send.
 //! - [`globe`] is a federation on that network.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test stops where it stands")]
 
 pub mod credentials;
 pub mod crowd;
 pub mod fabric;
+pub mod fuzz;
 pub mod globe;
 pub mod harness;
 pub mod linearizable;

@@ -311,6 +311,9 @@ pub enum Subject {
         /// Whether those with a check that is not passing are left out.
         passing: bool,
     },
+    /// What is at an IP address, as the address is usually written. For agents: always
+    /// [`Form::Records`].
+    Address(Text),
 }
 
 /// How the answer to a lookup looks.
@@ -322,7 +325,8 @@ pub enum Form {
     Json,
     /// Named maps of records, for agents: a list of [`Node`] for [`Subject::Nodes`], of
     /// [`Instance`] for [`Subject::Service`] and [`Subject::Health`], of [`Check`] for those about checks,
-    /// [`Inventory`] or nothing for a node, and a map of names to lists of tags for [`Subject::Services`].
+    /// [`Inventory`] or nothing for a node, a map of names to lists of tags for [`Subject::Services`], and
+    /// [`Residents`] for [`Subject::Address`].
     Records,
 }
 
@@ -349,6 +353,17 @@ pub struct Inventory {
     /// Its services in the order of their ids.
     #[serde(rename = "s", default)]
     pub services: Vec<Arc<Service>>,
+}
+
+/// What is at an address.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Residents {
+    /// The names of the nodes that have it.
+    #[serde(rename = "n", default)]
+    pub nodes: Vec<Text>,
+    /// The names of the services with an instance that has it for itself, each once.
+    #[serde(rename = "s", default)]
+    pub services: Vec<Text>,
 }
 
 /// Which records a read wants, beside what it is about.

@@ -3,6 +3,7 @@
 //! ```text
 //! serve (UDP, TCP; bounds) ──▶ request (bytes to a question)
 //!   `-> resolve ──▶ name (what is asked) ──▶ source (the catalog's word) ──▶ kept, records
+//!           │            `────▶ recursor (the names of others)
 //!           `─────▶ answer (records of DNS) ──▶ message (bytes, no more than the client takes)
 //! ```
 //!
@@ -16,6 +17,7 @@ mod message;
 mod name;
 mod order;
 mod records;
+mod recursor;
 mod request;
 mod resolve;
 mod serve;
@@ -62,7 +64,8 @@ impl Dns {
     }
 
     /// Answers otherwise from now on.
-    pub fn replace(&self, settings: Settings) {
+    pub fn replace(&self, mut settings: Settings) {
+        settings.recursors.leave_out(&self.places);
         self.resolver.replace(settings);
     }
 }
@@ -81,7 +84,9 @@ pub fn bind(
         sockets.push(bound);
         places.push(addr);
     }
-    let resolver = Arc::new(Resolver::new(agent, config.settings));
+    let mut settings = config.settings;
+    settings.recursors.leave_out(&places);
+    let resolver = Arc::new(Resolver::new(agent, settings));
     let dns = Dns { resolver: resolver.clone(), places: places.into() };
     Ok((dns, serve::run(resolver, sockets)))
 }

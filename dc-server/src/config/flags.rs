@@ -127,6 +127,12 @@ const KEY_FLAGS: &[KeyFlag] = &[
     ("domain", "domain", "name", "Zone of the DNS interface. The default is consul."),
     ("alt-domain", "alt_domain", "name", "Another name of that zone."),
     (
+        "recursor",
+        "recursors",
+        "address",
+        "Address of a DNS server that is asked for names outside that zone, such as 10.0.0.2 or 10.0.0.2:5353. Can be given several times.",
+    ),
+    (
         "log-level",
         "log_level",
         "level",
@@ -183,7 +189,6 @@ const KEY_FLAGS: &[KeyFlag] = &[
     ("primary-gateway", "primary_gateways", "address", "Accepted and ignored."),
     ("protocol", "protocol", "version", "Accepted and ignored."),
     ("raft-protocol", "raft_protocol", "version", "Accepted and ignored."),
-    ("recursor", "recursors", "address", "Accepted and ignored."),
     ("segment", "segment", "name", "Accepted and ignored."),
     ("serf-lan-allowed-cidrs", "serf_lan_allowed_cidrs", "network", "Accepted and ignored."),
     ("serf-wan-allowed-cidrs", "serf_wan_allowed_cidrs", "network", "Accepted and ignored."),

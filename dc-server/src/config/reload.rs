@@ -27,6 +27,8 @@ const RELOADABLE: &[&str] = &[
     "dns_config.max_stale",
     "dns_config.node_ttl",
     "dns_config.only_passing",
+    "dns_config.recursor_strategy",
+    "dns_config.recursor_timeout",
     "dns_config.service_ttl",
     "dns_config.soa.expire",
     "dns_config.soa.min_ttl",
@@ -37,6 +39,7 @@ const RELOADABLE: &[&str] = &[
     "limits.http_max_conns_per_client",
     "log_level",
     "node_meta",
+    "recursors",
     "service",
     "services",
 ];

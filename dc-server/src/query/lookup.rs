@@ -3,12 +3,15 @@
 //! Records come in the order of their nodes' names and then of their ids, whatever the capitals, as
 //! in Consul. With `near` those of that node come first.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use bytes::Bytes;
 use lan_agent::{
     ask::AskError,
-    catalog::{Check, Form, Health, Lookup, Selection, Service, Subject, Text},
+    catalog::{Check, Form, Health, Lookup, Residents, Selection, Service, Subject, Text},
     filter::{self, Filter, ShownCheck, ShownNode},
 };
 use topology::Datacenter;
@@ -55,6 +58,7 @@ pub(super) fn parts(catalog: &Catalog, lookup: &Lookup) -> Vec<Part> {
         Subject::ServiceChecks(name) => vec![Part::ServiceChecks(fold(name))],
         Subject::State(status) => vec![Part::Checks(*status)],
         Subject::Health { service, .. } => return vec![Part::Health(fold(service))],
+        Subject::Address(_) => return vec![Part::Nodes, Part::Instances],
     };
     if by_meta {
         // The nodes are not shown, but decide what is.
@@ -112,6 +116,10 @@ pub(super) fn body(
             let found = instances(catalog, service, &wanted, |found| !passing || passes(found));
             if json { json::health(home, &found) } else { records::health(&found) }
         }
+        Subject::Address(address) => {
+            // Agents ask for it, and nobody else.
+            records::residents(&residents(catalog, address))
+        }
         Subject::NodeChecks(_) | Subject::ServiceChecks(_) | Subject::State(_) => {
             let checks = checks(catalog, subject, &wanted);
             if json { json::checks(&checks) } else { records::checks(&checks) }
@@ -130,6 +138,23 @@ fn inhabited<'a>(catalog: &'a Catalog, name: &Text, wanted: &Wanted<'_>) -> Opti
     let instances = host.instances().filter(|it| wanted.filter.admits(&it.service().value));
     let filtered = !wanted.selection.filter.is_empty();
     Some(Inhabited { host, instances: instances.collect(), filtered })
+}
+
+fn residents(catalog: &Catalog, address: &Text) -> Residents {
+    let wanted: Option<IpAddr> = address.parse().ok();
+    // IPv4 has one way to be written; IPv6 has many.
+    let is_it = |found: &Text| match wanted {
+        Some(IpAddr::V6(_)) => found.contains(':') && found.parse().ok() == wanted,
+        Some(IpAddr::V4(_)) | None => found == address,
+    };
+    let nodes = catalog.hosts().map(|host| &host.node().value).filter(|node| is_it(&node.address));
+    let instances = catalog.hosts().flat_map(Host::instances);
+    let services = instances.map(|it| &it.service().value).filter(|it| is_it(&it.address));
+    let services: BTreeSet<&Text> = services.map(|service| &service.name).collect();
+    Residents {
+        nodes: nodes.map(|node| node.name.clone()).collect(),
+        services: services.into_iter().cloned().collect(),
+    }
 }
 
 fn host<'a>(catalog: &'a Catalog, name: &Text) -> Option<&'a Host> {

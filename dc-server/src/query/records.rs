@@ -1,7 +1,7 @@
 //! Answers for agents: named maps of records, as [`lan_agent::catalog`] reads them.
 
 use bytes::Bytes;
-use lan_agent::catalog::{Check, Node, Service};
+use lan_agent::catalog::{Check, Node, Residents, Service};
 use serde::Serialize;
 
 use super::lookup::{Checked, Found, Inhabited, Tags, checks_at};
@@ -53,6 +53,10 @@ pub(super) fn health(found: &[Found<'_>]) -> Bytes {
 
 pub(super) fn checks(checks: &[Checked<'_>]) -> Bytes {
     write(&checks.iter().map(|(_, check)| value(check)).collect::<Vec<_>>())
+}
+
+pub(super) fn residents(residents: &Residents) -> Bytes {
+    write(residents)
 }
 
 fn instance<'a>((host, there): &Found<'a>, checks: Vec<&'a Check>) -> Instance<'a> {

@@ -15,10 +15,10 @@
 use std::{collections::BTreeSet, net::IpAddr};
 
 use hickory_proto::{
-    op::{Query, ResponseCode},
+    op::{Message, Query, ResponseCode},
     rr::{
         Name, RData, Record, RecordType,
-        rdata::{A, AAAA, CNAME, NS, SOA, SRV},
+        rdata::{A, AAAA, CNAME, NS, PTR, SOA, SRV},
     },
 };
 use rand::rngs::SmallRng;
@@ -27,7 +27,7 @@ use topology::Datacenter;
 use super::{
     name::Service,
     order::Order,
-    records::{Address, At, Instance, Instances, Node},
+    records::{Address, At, Instance, Instances, Node, Residents},
     settings::{Settings, Zone, seconds},
 };
 
@@ -63,12 +63,20 @@ pub(super) struct Scene<'a> {
     pub(super) now: u32,
 }
 
+/// Whose word an answer is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum By {
+    /// The catalog's.
+    Us,
+    /// Somebody else's, or nobody's.
+    Others,
+}
+
 /// What is answered, before it is known how much of it the client can take.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Reply {
     pub(super) code: ResponseCode,
-    /// Whether it is about a zone of ours.
-    pub(super) authoritative: bool,
+    pub(super) by: By,
     pub(super) answers: Vec<Record>,
     pub(super) authorities: Vec<Record>,
     /// What goes along with the answer of a number.
@@ -79,12 +87,28 @@ impl Reply {
     /// Says no more than a code.
     pub(super) fn code(code: ResponseCode) -> Self {
         let (answers, authorities, extras) = (Vec::new(), Vec::new(), Vec::new());
-        Self { code, authoritative: false, answers, authorities, extras }
+        Self { code, by: By::Others, answers, authorities, extras }
+    }
+
+    /// Takes over what somebody else said.
+    pub(super) fn of_others(message: Message) -> Self {
+        let Message { metadata, answers, authorities, additionals, .. } = message;
+        let extras = additionals.into_iter().map(|record| (0, record)).collect();
+        Self { code: metadata.response_code, by: By::Others, answers, authorities, extras }
+    }
+
+    /// Returns the other name that is answered, when there is nothing yet of what was asked for.
+    pub(super) fn other_name(&self, wanted: RecordType) -> Option<&Name> {
+        let follows = matches!(wanted, RecordType::A | RecordType::AAAA | RecordType::ANY);
+        match self.answers.last() {
+            Some(Record { data: RData::CNAME(CNAME(name)), .. }) if follows => Some(name),
+            _ => None,
+        }
     }
 
     fn with(answers: Vec<Record>, extras: Vec<(usize, Record)>) -> Self {
         let code = ResponseCode::NoError;
-        Self { code, authoritative: true, answers, authorities: Vec::new(), extras }
+        Self { code, by: By::Us, answers, authorities: Vec::new(), extras }
     }
 }
 
@@ -272,6 +296,20 @@ impl Scene<'_> {
         }
         let extras = extras.into_iter().map(|(_, record)| (0, record)).collect();
         Reply { authorities: named, ..Reply::with(vec![self.soa()], extras) }
+    }
+
+    /// About who has an address: nodes, or else services.
+    pub(super) fn owners(&self, residents: &Residents) -> Reply {
+        let (label, names) = match residents.nodes.is_empty() {
+            false => ("node", &residents.nodes),
+            true => ("service", &residents.services),
+        };
+        let place = below(self.zone.name(), self.dc.as_str()).and_then(|dc| below(&dc, label));
+        let Some(place) = place.filter(|_| !names.is_empty()) else { return self.missing() };
+        let name = &self.query.name;
+        let owners = names.iter().filter_map(|owner| owner.clone().append_domain(&place).ok());
+        let owners = owners.map(|owner| RData::PTR(PTR(owner)));
+        self.some(owners.map(|data| Record::from_rdata(name.clone(), 0, data)).collect(), vec![])
     }
 
     fn soa(&self) -> Record {

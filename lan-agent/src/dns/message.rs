@@ -14,7 +14,7 @@ use hickory_proto::{
 };
 
 use super::{
-    answer::Reply,
+    answer::{By, Reply},
     request::Request,
     settings::{PLAIN_ANSWERS_TOP, Settings},
 };
@@ -61,13 +61,15 @@ pub(super) fn encode(
     let room = room(request, transport);
     let page = Page { request, reply, settings, edns: edns(request) };
     let all = reply.answers.len();
-    let plain = transport == Transport::Udp && room == PLAIN_LEN_MAX;
+    let ours = reply.by == By::Us;
+    let plain = transport == Transport::Udp && room == PLAIN_LEN_MAX && ours;
     let most = match plain {
         true => all.min(settings.udp_answer_limit.min(PLAIN_ANSWERS_TOP)),
         false => all,
     };
     let (mut bytes, shown) = page.fitting(most, room);
-    if shown < all && settings.truncate {
+    // Answers of ours are as good as each other; those of others may be no good without the rest.
+    if shown < all && (settings.truncate || !ours) {
         let (at, bit) = TRUNCATED;
         bytes[at] |= bit;
     }
@@ -108,9 +110,10 @@ impl Page<'_> {
     }
 
     fn write(&self, answers: usize, texts: Texts) -> Vec<u8> {
-        let Reply { code, authoritative, authorities, extras, .. } = self.reply;
+        let Reply { code, by, authorities, extras, .. } = self.reply;
         let mut metadata = Metadata::response_from_request(&self.request.metadata);
-        metadata.authoritative = *authoritative;
+        metadata.authoritative = *by == By::Us;
+        metadata.recursion_available = !self.settings.recursors.servers.is_empty();
         metadata.response_code = *code;
         let shown = |(number, record): &&(usize, Record)| {
             let wanted = texts == Texts::Shown || record.record_type() != RecordType::TXT;

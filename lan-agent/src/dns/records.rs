@@ -29,6 +29,8 @@ pub(super) enum Found {
     Node(Option<Node>),
     /// The instances of a service that serve.
     Instances(Instances),
+    /// What is at an address.
+    Residents(Residents),
 }
 
 /// A node.
@@ -48,6 +50,20 @@ pub(super) struct Instances {
     pub(super) even: bool,
     /// Whether no two have the same address.
     pub(super) distinct: bool,
+}
+
+/// What is at an address: names as labels, to be put before a zone.
+#[derive(Debug, Default)]
+pub(super) struct Residents {
+    pub(super) nodes: Vec<Name>,
+    pub(super) services: Vec<Name>,
+}
+
+impl Residents {
+    fn new(found: &catalog::Residents) -> Self {
+        let names = |texts: &[Text]| texts.iter().filter_map(|text| host(text)).collect();
+        Self { nodes: names(&found.nodes), services: names(&found.services) }
+    }
 }
 
 /// An instance.
@@ -86,6 +102,7 @@ impl Found {
                 let rows: Vec<catalog::Instance> = decode(body)?;
                 Ok(Found::Instances(Instances::new(&rows)))
             }
+            Subject::Address(_) => Ok(Found::Residents(Residents::new(&decode(body)?))),
             _ => {
                 let inventory: Option<Inventory> = decode(body)?;
                 Ok(Found::Node(inventory.map(|found| Node::new(&found.node))))
@@ -254,6 +271,12 @@ pub(super) mod tests {
     /// What the servers' answer about a node is read as.
     pub(in crate::dns) fn read_node(node: catalog::Node) -> Node {
         Node::new(&node)
+    }
+
+    /// What the servers' answer about an address is read as.
+    pub(in crate::dns) fn residents(nodes: &[&str], services: &[&str]) -> Residents {
+        let texts = |texts: &[&str]| texts.iter().map(|text| Text::from(*text)).collect();
+        Residents::new(&catalog::Residents { nodes: texts(nodes), services: texts(services) })
     }
 
     #[test]

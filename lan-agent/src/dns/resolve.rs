@@ -3,14 +3,17 @@
 //! Everything that is decided is decided in [`super::name`], [`super::answer`] and
 //! [`super::message`]; this is the thread between them.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use arc_swap::ArcSwap;
 use hickory_proto::{
-    op::ResponseCode,
+    op::{Query, ResponseCode},
     rr::{DNSClass, RecordType},
 };
 use rand::{SeedableRng, rngs::SmallRng};
@@ -21,6 +24,7 @@ use super::{
     message::{self, Transport},
     name::{self, Asked, Service, What},
     records::{Found, Instances},
+    recursor::Recursor,
     request::Request,
     settings::Settings,
     source::Source,
@@ -31,10 +35,14 @@ use crate::{
     catalog::{Form, Lookup, SERVERS, Selection, Subject, Text},
 };
 
+/// Most other names that are followed from one to the next, as in Consul.
+const OTHER_NAMES_MAX: usize = 3;
+
 /// Answers questions.
 pub(super) struct Resolver {
     agent: Arc<Agent>,
     source: Source,
+    recursor: Recursor,
     settings: ArcSwap<Settings>,
     /// What services stand for the servers.
     servers: Text,
@@ -45,6 +53,7 @@ impl Resolver {
     pub(super) fn new(agent: Arc<Agent>, settings: Settings) -> Self {
         Self {
             source: Source::new(agent.clone()),
+            recursor: Recursor::default(),
             settings: ArcSwap::from_pointee(settings),
             servers: SERVERS.into(),
             die: AtomicU64::new(agent.config.seed),
@@ -83,13 +92,28 @@ impl Resolver {
         if matches!(query.query_type, RecordType::AXFR | RecordType::IXFR) {
             return Reply::code(ResponseCode::NotImp);
         }
+        let room = message::room(request, transport);
+        let mut reply = self.look_up(query, settings, room).await;
+        for _ in 0..OTHER_NAMES_MAX {
+            let Some(name) = reply.other_name(query.query_type) else { break };
+            let further = Query::query(name.clone(), query.query_type);
+            let Reply { answers, .. } = self.look_up(&further, settings, room).await;
+            if answers.is_empty() {
+                break;
+            }
+            reply.answers.extend(answers);
+        }
+        reply
+    }
+
+    /// Answers a question about one name.
+    async fn look_up(&self, query: &Query, settings: &Settings, room: usize) -> Reply {
         let asked = name::parse(&query.name, query.query_type, settings);
         let zone = match &asked {
             Asked::Here(zone, _) => zone,
             Asked::Owner(_) => &settings.domain,
-            Asked::Elsewhere => return Reply::code(ResponseCode::Refused),
+            Asked::Elsewhere => return self.ask_others(query, settings).await,
         };
-        let home = &self.agent.config.me.dc;
         let dc = match &asked {
             Asked::Here(_, What::Node(_, dc) | What::Service(Service { dc, .. })) => dc.as_ref(),
             _ => None,
@@ -97,16 +121,42 @@ impl Resolver {
         let scene = Scene {
             query,
             zone,
-            dc: dc.unwrap_or(home),
+            dc: dc.unwrap_or(&self.agent.config.me.dc),
             settings,
-            room: message::room(request, transport),
+            room,
             now: u32::try_from(self.agent.now_ms() / 1000).unwrap_or(u32::MAX),
         };
         let found = match &asked {
             Asked::Here(_, what) => self.find(&scene, what).await,
-            Asked::Owner(_) | Asked::Elsewhere => Ok(scene.missing()),
+            Asked::Owner(address) => self.owners(&scene, *address).await,
+            Asked::Elsewhere => Ok(scene.missing()),
         };
-        found.unwrap_or_else(|error| failed(&scene, &error))
+        let reply = found.unwrap_or_else(|error| failed(&scene, &error));
+        let recursors = !settings.recursors.servers.is_empty();
+        match asked {
+            // The catalog knows few addresses of all there are.
+            Asked::Owner(_) if reply.answers.is_empty() && recursors => {
+                self.ask_others(query, settings).await
+            }
+            _ => reply,
+        }
+    }
+
+    async fn ask_others(&self, query: &Query, settings: &Settings) -> Reply {
+        if settings.recursors.servers.is_empty() {
+            return Reply::code(ResponseCode::Refused);
+        }
+        let reply = self.recursor.ask(query, &settings.recursors, self.die()).await;
+        reply.unwrap_or_else(|| Reply::code(ResponseCode::ServFail))
+    }
+
+    async fn owners(&self, scene: &Scene<'_>, address: IpAddr) -> Result<Reply, AskError> {
+        let subject = Subject::Address(address.to_string().into());
+        let lookup = lookup(subject, Selection::default());
+        match &*self.source.lookup(None, lookup, scene.settings.freshness).await? {
+            Found::Residents(residents) => Ok(scene.owners(residents)),
+            Found::Node(_) | Found::Instances(_) => Ok(scene.missing()),
+        }
     }
 
     async fn find(&self, scene: &Scene<'_>, what: &What) -> Result<Reply, AskError> {
@@ -120,7 +170,7 @@ impl Resolver {
                 let freshness = scene.settings.freshness;
                 match &*self.source.lookup(dc.as_ref(), lookup, freshness).await? {
                     Found::Node(node) => Ok(scene.node(node.as_ref())),
-                    Found::Instances(_) => Ok(scene.missing()),
+                    Found::Instances(_) | Found::Residents(_) => Ok(scene.missing()),
                 }
             }
             What::Service(service) => {
@@ -161,7 +211,7 @@ fn instances(found: &Found) -> &Instances {
     static NONE: Instances = Instances { all: Vec::new(), even: true, distinct: true };
     match found {
         Found::Instances(instances) => instances,
-        Found::Node(_) => &NONE,
+        Found::Node(_) | Found::Residents(_) => &NONE,
     }
 }
 

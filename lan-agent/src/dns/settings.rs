@@ -1,9 +1,9 @@
-//! What an operator decides about answers (`dns_config`, `domain`, `alt_domain`).
+//! What an operator decides about answers (`dns_config`, `domain`, `alt_domain`, `recursors`).
 //!
 //! The settings are one value that is replaced as a whole when the configuration is read again: an
 //! answer is made with those that were there when its question came in.
 
-use std::{cmp::Reverse, fmt, str::FromStr, time::Duration};
+use std::{cmp::Reverse, fmt, net::SocketAddr, str::FromStr, time::Duration};
 
 use hickory_proto::rr::Name;
 
@@ -37,6 +37,51 @@ pub struct Settings {
     pub node_meta_txt: bool,
     /// What the zone says of itself.
     pub soa: Soa,
+    /// Who is asked for the names of others.
+    pub recursors: Recursors,
+}
+
+/// Who is asked for the names of others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recursors {
+    /// Where they are; empty: nobody, and the names of others are refused.
+    pub servers: Vec<SocketAddr>,
+    /// How long each may take.
+    pub timeout: Duration,
+    /// Who comes first.
+    pub strategy: Strategy,
+}
+
+/// Which recursor is asked first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Strategy {
+    /// In the order given.
+    Sequential,
+    /// Any.
+    Random,
+}
+
+impl Recursors {
+    /// Consul's default of `recursor_timeout`.
+    pub const TIMEOUT: Duration = Duration::from_secs(2);
+
+    /// Leaves out those at these addresses, which are the asker's own: a question to oneself never
+    /// ends.
+    pub(super) fn leave_out(&mut self, own: &[SocketAddr]) {
+        self.servers.retain(|server| {
+            let is_it = |own: &SocketAddr| {
+                let here = own.ip().is_unspecified() && server.ip().is_loopback();
+                own.port() == server.port() && (own.ip() == server.ip() || here)
+            };
+            !own.iter().any(is_it)
+        });
+    }
+}
+
+impl Default for Recursors {
+    fn default() -> Self {
+        Self { servers: Vec::new(), timeout: Self::TIMEOUT, strategy: Strategy::Sequential }
+    }
 }
 
 /// How old answers may be.
@@ -76,6 +121,7 @@ impl Default for Settings {
             compress: true,
             node_meta_txt: true,
             soa: Soa::default(),
+            recursors: Recursors::default(),
         }
     }
 }
@@ -181,5 +227,14 @@ mod tests {
         for bad in ["", ".", "a..b", &long] {
             assert!(bad.parse::<Zone>().is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn nobody_asks_himself() {
+        let addr = |text: &str| text.parse::<SocketAddr>().unwrap();
+        let servers = ["10.0.0.1:53", "127.0.0.1:8600", "10.0.0.2:8600"].map(addr).to_vec();
+        let mut recursors = Recursors { servers, ..Recursors::default() };
+        recursors.leave_out(&[addr("0.0.0.0:8600"), addr("10.0.0.1:53")]);
+        assert_eq!(recursors.servers, [addr("10.0.0.2:8600")]);
     }
 }

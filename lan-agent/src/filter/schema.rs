@@ -215,12 +215,13 @@ const CHECK: Table = &[
 ];
 
 impl Schema {
-    /// Returns the schema of what a lookup answers; `None` for the names of services, which have none.
+    /// Returns the schema of what a lookup answers; `None` for the names of services and for
+    /// what is at an address, which have none.
     pub fn of(subject: &Subject) -> Option<Self> {
         Some(match subject {
             Subject::Nodes => Schema::Nodes,
             Subject::Node(_) | Subject::NodeServices(_) => Schema::Services,
-            Subject::Services => return None,
+            Subject::Services | Subject::Address(_) => return None,
             Subject::Service(_) => Schema::ServiceNodes,
             Subject::NodeChecks(_) | Subject::ServiceChecks(_) | Subject::State(_) => {
                 Schema::Checks

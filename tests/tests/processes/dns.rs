@@ -199,3 +199,35 @@ async fn a_client_without_servers_says_so_at_once() {
     let answer = asker(&cluster.agents[1]).ask("dc1-c1.node.consul.", A).await.unwrap();
     assert_eq!(answer.response_code, ResponseCode::ServFail);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn addresses_have_owners_and_other_names_are_followed() {
+    let mut cluster = Cluster::plan(&crate::dc1(1, 1));
+    for agent in &mut cluster.agents {
+        agent.configure(json!({ "ports": { "dns": PORT, "https": -1 } }));
+    }
+    // The client asks the server for names outside the zone, which refuses, being no recursor.
+    let recursor = format!("{}:{PORT}", cluster.agents[0].host);
+    cluster.agents[1].configure(json!({ "recursors": [recursor] }));
+    cluster.launch().await;
+    let client = &cluster.agents[1];
+    register(client, json!({ "Name": "web", "Port": 80, "Address": "10.9.0.1" })).await;
+    register(client, json!({ "Name": "alias", "Address": "web.service.consul" })).await;
+    for agent in &cluster.agents {
+        let found: (ResponseCode, &[&str]) = (FOUND, &["web.service.dc1.consul."]);
+        shown(agent, "1.0.9.10.in-addr.arpa.", RecordType::PTR, found).await;
+        let reverse: Vec<String> = match client.host {
+            std::net::IpAddr::V4(ip) => ip.octets().iter().rev().map(ToString::to_string).collect(),
+            std::net::IpAddr::V6(_) => panic!("the harness has IPv4"),
+        };
+        let reverse = format!("{}.in-addr.arpa.", reverse.join("."));
+        let found: (ResponseCode, &[&str]) = (FOUND, &["dc1-c1.node.dc1.consul."]);
+        shown(agent, &reverse, RecordType::PTR, found).await;
+        let both: &[&str] = &["10.9.0.1", "web.service.consul."];
+        shown(agent, "alias.service.consul.", A, (FOUND, both)).await;
+        shown(agent, "2.0.9.10.in-addr.arpa.", RecordType::PTR, (NONE, &[])).await;
+        shown(agent, "example.com.", A, (ResponseCode::Refused, &[])).await;
+    }
+    let answer = asker(client).ask("example.com.", A).await.unwrap();
+    assert!(answer.recursion_available && !answer.authoritative, "{answer}");
+}

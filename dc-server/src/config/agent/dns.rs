@@ -1,14 +1,14 @@
 //! The DNS interface, as it is configured.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use lan_agent::{
-    dns::settings::{Freshness, Settings, Soa, Ttls, Zone},
+    dns::settings::{Freshness, Recursors, Settings, Soa, Strategy, Ttls, Zone},
     duration,
 };
 use serde::{Serialize, Serializer};
 
-/// How DNS is answered (`dns_config`).
+/// How DNS is answered (`dns_config`, `recursors`).
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Dns {
     /// Another name of the zone, without a dot at its end.
@@ -38,6 +38,13 @@ pub struct Dns {
     pub enable_additional_node_meta_txt: bool,
     /// Seconds that the zone's SOA record names.
     pub soa: SoaTimes,
+    /// Who is asked for the names of others.
+    pub recursors: Vec<SocketAddr>,
+    /// How long each of them may take.
+    #[serde(serialize_with = "super::go")]
+    pub recursor_timeout: Duration,
+    /// Whether they are asked in any order.
+    pub recursors_at_random: bool,
 }
 
 /// Seconds that an SOA record names.
@@ -82,6 +89,14 @@ impl Dns {
                 retry: self.soa.retry,
                 expire: self.soa.expire,
                 min_ttl: self.soa.min_ttl,
+            },
+            recursors: Recursors {
+                servers: self.recursors.clone(),
+                timeout: self.recursor_timeout,
+                strategy: match self.recursors_at_random {
+                    true => Strategy::Random,
+                    false => Strategy::Sequential,
+                },
             },
         }
     }

@@ -1,14 +1,24 @@
 //! The DNS interface: its zones, times to live, limits.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use lan_agent::{
-    dns::settings::{Freshness, PLAIN_ANSWERS_TOP, Settings, Zone},
+    dns::settings::{Freshness, PLAIN_ANSWERS_TOP, Recursors, Settings, Zone},
     duration,
 };
 
 use super::Build;
 use crate::config::agent::dns::{Dns, SoaTimes};
+
+/// The port of recursors for which none is given.
+const DNS_PORT: u16 = 53;
+
+/// Longest time for a recursor: clients have given up by then.
+const RECURSOR_TIMEOUT_MAX: Duration = Duration::from_secs(10);
 
 impl Build<'_> {
     /// Reads the name of a zone, without a dot at its end.
@@ -55,6 +65,39 @@ impl Build<'_> {
                 true,
             ),
             soa,
+            recursors: self.recursors(),
+            // Zero asks for the default.
+            recursor_timeout: time("dns_config.recursor_timeout")
+                .filter(|time| !time.is_zero())
+                .map_or(Recursors::TIMEOUT, |time| time.min(RECURSOR_TIMEOUT_MAX)),
+            recursors_at_random: self.recursors_at_random(),
+        }
+    }
+
+    fn recursors(&mut self) -> Vec<SocketAddr> {
+        const PATH: &str = "recursors";
+        let mut recursors = Vec::new();
+        for text in self.settings.texts(PATH) {
+            let ip = |text: &str| text.parse::<IpAddr>().ok();
+            let alone = || ip(text.trim_start_matches('[').trim_end_matches(']'));
+            match text.parse().ok().or_else(|| Some((alone()?, DNS_PORT).into())) {
+                Some(addr) if !recursors.contains(&addr) => recursors.push(addr),
+                Some(_) => {}
+                None => self.bad(PATH, "IP addresses, with or without a port", format!("{text:?}")),
+            }
+        }
+        recursors
+    }
+
+    fn recursors_at_random(&mut self) -> bool {
+        const PATH: &str = "dns_config.recursor_strategy";
+        match self.settings.text(PATH).unwrap_or_default().to_ascii_lowercase().as_str() {
+            "" | "sequential" => false,
+            "random" => true,
+            other => {
+                self.bad(PATH, "\"sequential\" or \"random\"", format!("{other:?}"));
+                false
+            }
         }
     }
 
@@ -132,6 +175,31 @@ mod tests {
     fn stale_answers_can_be_forbidden() {
         let agent = agent("dns_config { allow_stale = false }").unwrap();
         assert_eq!(agent.dns.settings("consul").freshness, Freshness::Leader);
+    }
+
+    #[test]
+    fn recursors_have_ports_and_a_strategy() {
+        let agent = agent(
+            r#"
+            recursors = ["10.0.0.1", "10.0.0.2:5353", "fd00::1", "[fd00::1]:53"]
+            dns_config { recursor_timeout = "500ms" recursor_strategy = "random" }"#,
+        );
+        let recursors = agent.unwrap().dns.settings("consul").recursors;
+        let shown: Vec<String> = recursors.servers.iter().map(ToString::to_string).collect();
+        assert_eq!(shown, ["10.0.0.1:53", "10.0.0.2:5353", "[fd00::1]:53"]);
+        assert_eq!(recursors.timeout, Duration::from_millis(500));
+        assert_eq!(recursors.strategy, lan_agent::dns::settings::Strategy::Random);
+    }
+
+    #[test]
+    fn what_is_no_recursor_is_named() {
+        let problems =
+            agent("recursors = [\"dns.example.com\"] dns_config { recursor_strategy = \"x\" }");
+        let problems = problems.unwrap_err().to_string();
+        assert!(
+            problems.contains("dns.example.com") && problems.contains("sequential"),
+            "{problems}"
+        );
     }
 
     #[test]

@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, sync::Arc};
 use lan_agent::{
     ask::{Answer, AskError, CatalogOp, CatalogRecord, CatalogVerb, Question, TxnOp},
     catalog::{
-        Check, Form, Health, Instance, Inventory, Lookup, Node, Registration, SERF_HEALTH,
-        Selection, Service, Subject, Text, Texts,
+        Check, Form, Health, Instance, Inventory, Lookup, Node, Registration, Residents,
+        SERF_HEALTH, Selection, Service, Subject, Text, Texts,
     },
 };
 use proptest::prelude::*;
@@ -203,6 +203,7 @@ fn lookups() -> Vec<Lookup> {
     let mut subjects = vec![Subject::Nodes, Subject::Services, Subject::State(None)];
     subjects.push(Subject::State(Some(Health::Passing)));
     subjects.push(Subject::State(Some(Health::Critical)));
+    subjects.extend(["1.1.1.1", "2.2.2.2"].map(|address| Subject::Address(address.into())));
     for node in ["a", "B", "0a", "0", "none"] {
         subjects.extend([Subject::Node(node.into()), Subject::NodeServices(node.into())]);
         subjects.push(Subject::NodeChecks(node.into()));
@@ -231,7 +232,7 @@ fn filter(subject: &Subject) -> &'static str {
     match subject {
         Subject::Nodes => "Meta contains x or Node == b",
         Subject::Node(_) | Subject::NodeServices(_) => "Port == 80 or Tags is empty",
-        Subject::Services => "",
+        Subject::Services | Subject::Address(_) => "",
         Subject::Service(_) => "NodeMeta contains x or ServiceTags is empty",
         Subject::NodeChecks(_) | Subject::ServiceChecks(_) | Subject::State(_) => {
             "ServiceTags is empty or Status != passing"
@@ -308,4 +309,22 @@ fn what_may_be_an_id_is_waited_for_by_all_nodes_and_a_name_is_not() {
     let web = Question::Lookup(of(health(true)));
     let part = crate::state::catalog::Part::Health("web".into());
     assert_eq!(topics(&state, &web), [Topic::Catalog(part)]);
+}
+
+#[test]
+fn what_is_at_an_address_is_found_however_it_is_written() {
+    let mut state = state();
+    for (name, address) in [("v6", "FD00::0:1"), ("v4", "10.0.0.7"), ("host", "www.example.com")] {
+        let service = Some(Service { address: address.into(), ..instance(name, &[]) });
+        put(&mut state, Registration { node: node("c", "r1"), service, ..Registration::default() });
+    }
+    let at = |address: &str| -> (Vec<Text>, Vec<Text>) {
+        let found: Residents = records(&state, Subject::Address(address.into()));
+        (found.nodes, found.services)
+    };
+    let texts = |texts: &[&str]| texts.iter().map(|text| Text::from(*text)).collect::<Vec<_>>();
+    assert_eq!(at("10.0.0.1"), (texts(&["a", "b", "c"]), vec![]));
+    assert_eq!(at("fd00::1"), (vec![], texts(&["v6"])));
+    assert_eq!(at("10.0.0.7"), (vec![], texts(&["v4"])));
+    assert_eq!(at("10.0.0.9"), (vec![], vec![]));
 }

@@ -8,7 +8,7 @@ use rand::SeedableRng;
 use super::*;
 use crate::{
     catalog::{self, Health, ServiceAddress, Weights},
-    dns::records::tests::{node, read, read_node, row, service},
+    dns::records::tests::{node, read, read_node, residents, row, service},
 };
 
 /// What is asked, with what is set and known.
@@ -360,4 +360,28 @@ fn tagged_addresses_serve_those_who_want_the_other_kind() {
         web.service.consul. 0 IN AAAA fd00::9
     "#]],
     );
+}
+
+#[test]
+fn an_address_belongs_to_nodes_or_else_to_services() {
+    let ptr = case("1.0.9.10.in-addr.arpa", RecordType::PTR);
+    let owners = |nodes: &[&str], services: &[&str]| {
+        ptr.answer(|scene, _| scene.owners(&residents(nodes, services)))
+    };
+    assert_shown(
+        owners(&["n1", "n2.rack"], &["web"]),
+        expect![[r#"
+            NoError
+            1.0.9.10.in-addr.arpa. 0 IN PTR n1.node.dc1.consul.
+            1.0.9.10.in-addr.arpa. 0 IN PTR n2.rack.node.dc1.consul.
+        "#]],
+    );
+    assert_shown(
+        owners(&[], &["web"]),
+        expect![[r#"
+            NoError
+            1.0.9.10.in-addr.arpa. 0 IN PTR web.service.dc1.consul.
+        "#]],
+    );
+    assert_eq!(owners(&[], &[]).code, ResponseCode::NXDomain);
 }

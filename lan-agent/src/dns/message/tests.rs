@@ -29,7 +29,7 @@ fn request(kind: RecordType, payload: Option<u16>) -> Request {
 }
 
 fn reply() -> Reply {
-    Reply { authoritative: true, ..Reply::code(ResponseCode::NoError) }
+    Reply { by: By::Us, ..Reply::code(ResponseCode::NoError) }
 }
 
 fn addresses(count: u32) -> Reply {
@@ -135,4 +135,16 @@ fn a_clients_subnet_comes_back_as_meaning_nothing() {
     let edns = sent(&request, &addresses(1), &Settings::default(), Transport::Udp).edns.unwrap();
     let Some(EdnsOption::Subnet(back)) = edns.option(EdnsCode::Subnet) else { panic!("{edns:?}") };
     assert_eq!((back.source_prefix(), back.scope_prefix()), (24, 0));
+}
+
+#[test]
+fn answers_of_others_are_whole_or_known_to_be_cut() {
+    let mut settings = Settings::default();
+    settings.recursors.servers = vec!["127.0.0.1:53".parse().unwrap()];
+    let of_others = |count| Reply { by: By::Others, ..addresses(count) };
+    let plain = request(RecordType::A, None);
+    let whole = sent(&plain, &of_others(10), &settings, Transport::Udp);
+    assert_eq!((whole.answers.len(), whole.truncation), (10, false));
+    assert!(whole.recursion_available && !whole.authoritative);
+    assert!(sent(&plain, &of_others(100), &settings, Transport::Udp).truncation);
 }

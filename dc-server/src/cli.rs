@@ -31,6 +31,7 @@ mod table;
 mod tls;
 mod validate;
 mod version;
+mod watch;
 
 use std::{
     collections::BTreeMap,
@@ -77,6 +78,7 @@ const COMMANDS: &[&Command] = &[
     &topology::COMMAND,
     &validate::COMMAND,
     &version::COMMAND,
+    &watch::COMMAND,
 ];
 
 /// Every group of commands: name, one line about it.

@@ -46,6 +46,7 @@ use lan_agent::{
     },
     process::Process,
     remote::{ClientService, LinkPuller, RemoteCaller},
+    watches::Watches,
 };
 use tokio_util::sync::CancellationToken;
 use topology::{NodeId, Profile, Role, gossip};
@@ -105,6 +106,7 @@ pub struct Node {
     dns: Dns,
     acceptor: Option<Acceptor>,
     connections_max: Most,
+    watches: Watches,
     /// Holds the directory until everything has ended.
     _data_dir: Option<DataDir>,
 }
@@ -423,6 +425,8 @@ fn complete(
     tasks.push(Box::pin(local::run(local.clone(), agent.clone(), world.seed)));
     let checks = services::checks(config, world.seed, world.docker_host.as_deref());
     tasks.push(Box::pin(runner.run(checks, local, Arc::new(agent.clone()), stop)));
+    let watches = Watches::new(agent.clone());
+    watches.set(&config.definitions.watches);
     let (settings, acceptor) = interface::settings(config, &identity, &world.development)?;
     let connections_max = settings.connections_per_client_max.clone();
     let (places, interface) = http::bind(settings, agent.clone())?;
@@ -445,6 +449,7 @@ fn complete(
         dns,
         acceptor,
         connections_max,
+        watches,
         _data_dir: data_dir,
     })
 }

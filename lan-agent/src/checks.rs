@@ -40,6 +40,8 @@ mod docker;
 
 mod os_service;
 
+mod calls;
+
 mod alias;
 
 use std::{
@@ -52,6 +54,10 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 pub use self::{alias::Catalog, docker::Engine, output::beginning, tls::Credentials};
+pub(crate) use self::{
+    calls::{Calls, Request},
+    output::Tail,
+};
 use self::{
     driver::Driver,
     prober::{Tools, prepare},

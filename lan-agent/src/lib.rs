@@ -25,5 +25,6 @@ pub mod process;
 pub mod remote;
 pub mod servers;
 pub mod telemetry;
+pub mod watches;
 
 pub use agent::Agent;

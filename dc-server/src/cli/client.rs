@@ -204,6 +204,37 @@ impl Client {
         self.send(Method::DELETE, path, query, Bytes::new())
     }
 
+    /// Asks for a path; `None` when somebody interrupts before there is an answer.
+    pub fn get_unless_interrupted(
+        &mut self,
+        path: &str,
+        query: &[(&str, &str)],
+    ) -> anyhow::Result<Option<Answer>> {
+        let (uri, request) = self.request(&Method::GET, path, query, Bytes::new())?;
+        let Self { runtime, target, sender, .. } = self;
+        let exchange = async {
+            tokio::select! {
+                biased;
+                _ = tokio::signal::ctrl_c() => Ok(None),
+                answer = tokio::time::timeout(ANSWER_WITHIN, exchange(target, sender, request)) => {
+                    answer.unwrap_or_else(|_| Err(late())).map(Some)
+                }
+            }
+        };
+        runtime.block_on(exchange).map_err(|error| failed(&Method::GET, target, &uri, &error))
+    }
+
+    /// Waits, unless somebody interrupts.
+    pub fn pause(&mut self, pause: Duration) -> End {
+        self.runtime.block_on(async {
+            tokio::select! {
+                biased;
+                _ = tokio::signal::ctrl_c() => End::Interrupted,
+                () = tokio::time::sleep(pause) => End::Far,
+            }
+        })
+    }
+
     /// Asks for a path whose answer is read by [`Client::follow`].
     pub fn open(&mut self, path: &str, query: &[(&str, &str)]) -> anyhow::Result<Opened> {
         let (uri, request) = self.request(&Method::GET, path, query, Bytes::new())?;

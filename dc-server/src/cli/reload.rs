@@ -6,8 +6,8 @@ pub(super) const COMMAND: Command = Command {
     name: "reload",
     about: "Has an agent read its configuration again",
     usage: "[options]",
-    help: "Has the agent read its files again, as SIGHUP does: services, checks, the log\n\
-           level, certificates and metadata of the node follow them at once,\n\
+    help: "Has the agent read its files again, as SIGHUP does: services, checks,\n\
+           watches, the log level, certificates and metadata of the node follow them at once,\n\
            without a lost request. What needs a restart is named. When something is wrong\n\
            everything stays as it was, and the exit code is 1.\n\n    \
            $ % validate /etc/consul.d && % reload",

@@ -1,5 +1,6 @@
 //! The whole command line, against a fake agent that answers what it is told to.
 
+mod running;
 mod services;
 
 use std::{

@@ -17,6 +17,7 @@ use lan_agent::{
     definition::{CheckDefinition, ServiceDefinition},
     duration,
     http::network::Network,
+    watches::Watch,
 };
 use serde::{Serialize, Serializer};
 use serde_json::Value;
@@ -332,13 +333,15 @@ pub struct Log {
     pub file: Option<PathBuf>,
 }
 
-/// Services and checks that files define.
+/// Services, checks and watches that files define.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Definitions {
     /// `service` and `services`.
     pub services: Vec<ServiceDefinition>,
     /// `check` and `checks`.
     pub checks: Vec<CheckDefinition>,
+    /// `watches`.
+    pub watches: Vec<Watch>,
 }
 
 /// How this agent treats checks.

@@ -42,6 +42,7 @@ const RELOADABLE: &[&str] = &[
     "recursors",
     "service",
     "services",
+    "watches",
 ];
 
 /// The files of certificates: they may change, but not go or come.

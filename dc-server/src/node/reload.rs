@@ -19,6 +19,7 @@ use lan_agent::{
     http::Most,
     local::LocalError,
     process::{Outcome, Reloaded},
+    watches::Watches,
 };
 use tracing::{error, info, warn};
 
@@ -57,6 +58,7 @@ struct Parts {
     acceptor: Option<Acceptor>,
     connections_max: Most,
     dns: Dns,
+    watches: Watches,
     level: Level,
 }
 
@@ -77,6 +79,7 @@ impl Reloader {
             acceptor: node.acceptor.clone(),
             connections_max: node.connections_max.clone(),
             dns: node.dns.clone(),
+            watches: node.watches.clone(),
             level,
         };
         Self { request, started: loaded.keys.clone(), last: loaded, parts }
@@ -138,7 +141,7 @@ impl Parts {
 
     /// Brings services and checks up to what files say.
     fn define(&self, wanted: &Agent) -> Result<(), LocalError> {
-        let config::agent::Definitions { services, checks } = wanted.definitions.clone();
+        let config::agent::Definitions { services, checks, .. } = wanted.definitions.clone();
         self.agent.local.reload(services, checks)
     }
 
@@ -149,6 +152,7 @@ impl Parts {
         self.dns.replace(wanted.dns.settings(&wanted.domain));
         self.agent.local.discard_output(wanted.checks.discard_output);
         self.agent.local.describe_node(services::meta(wanted));
+        self.watches.set(&wanted.definitions.watches);
         self.agent.show_settings(wanted.shown());
     }
 }

@@ -29,7 +29,7 @@ pub(super) fn open(
     };
     let store = data_dir.map(|dir| Store::open(dir.path())).transpose()?;
     let local = Local::new(settings, store, Arc::new(runner.clone()));
-    let config::agent::Definitions { services, checks } = config.definitions.clone();
+    let config::agent::Definitions { services, checks, .. } = config.definitions.clone();
     local.reload(services, checks)?;
     Ok(local)
 }

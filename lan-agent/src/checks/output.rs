@@ -7,7 +7,7 @@
 
 /// The end of something long.
 #[derive(Debug)]
-pub(super) struct Tail {
+pub(crate) struct Tail {
     /// At most twice `len_max`, so that making room is rare.
     kept: Vec<u8>,
     len_max: usize,
@@ -15,11 +15,11 @@ pub(super) struct Tail {
 }
 
 impl Tail {
-    pub(super) fn new(len_max: usize) -> Self {
+    pub(crate) fn new(len_max: usize) -> Self {
         Self { kept: Vec::new(), len_max, seen: 0 }
     }
 
-    pub(super) fn push(&mut self, bytes: &[u8]) {
+    pub(crate) fn push(&mut self, bytes: &[u8]) {
         self.seen += bytes.len() as u64;
         self.kept.extend_from_slice(&bytes[bytes.len().saturating_sub(self.len_max)..]);
         if self.kept.len() > 2 * self.len_max {
@@ -33,7 +33,7 @@ impl Tail {
     }
 
     /// Returns the end as text.
-    pub(super) fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         let end = &self.kept[self.kept.len().saturating_sub(self.len_max)..];
         let whole = self.seen == end.len() as u64;
         let end = if whole { end } else { without_torn_beginning(end) };

@@ -10,6 +10,7 @@ mod command_line;
 mod datacenters;
 mod disks;
 mod dns;
+mod handlers;
 mod intruders;
 mod leaders;
 mod listeners;

@@ -1,6 +1,11 @@
-//! Services and checks that files define, and how this agent treats checks.
+//! Services, checks and watches that files define, and how this agent treats checks.
 
-use lan_agent::definition::{self, CheckDefinition, DefinitionError};
+use std::fmt;
+
+use lan_agent::{
+    definition::{self, CheckDefinition, DefinitionError},
+    watches,
+};
 use serde_json::Value;
 
 use super::Build;
@@ -46,8 +51,10 @@ impl Build<'_> {
     }
 
     pub(super) fn definitions(&mut self, allowed: &Checks) -> Definitions {
-        let services = self.defined(["service", "services"], definition::service);
-        let checks = self.defined(["check", "checks"], definition::check);
+        let services =
+            self.defined(["service", "services"], |it| definition::service(it).map_err(sentence));
+        let checks =
+            self.defined(["check", "checks"], |it| definition::check(it).map_err(sentence));
         let all = || services.iter().flat_map(|it| &it.checks).chain(&checks);
         let script = |check: &&CheckDefinition| check.probe.runs_programs();
         if !allowed.local_scripts
@@ -64,14 +71,15 @@ impl Build<'_> {
                 ));
             }
         }
-        Definitions { services, checks }
+        let watches = self.defined(["watches"], watches::definition::read);
+        Definitions { services, checks, watches }
     }
 
     /// Reads what stands under a name for one or a name for many.
-    fn defined<T>(
+    fn defined<T, E: fmt::Display, const N: usize>(
         &mut self,
-        names: [&'static str; 2],
-        read: impl Fn(&Value) -> Result<T, DefinitionError>,
+        names: [&'static str; N],
+        read: impl Fn(&Value) -> Result<T, E>,
     ) -> Vec<T> {
         let mut found = Vec::new();
         for path in names {
@@ -85,17 +93,21 @@ impl Build<'_> {
                     Ok(definition) => found.push(definition),
                     Err(error) => {
                         let place = self.settings.place(path);
-                        let name = value["name"].as_str().unwrap_or_default();
-                        let sentence = match &error {
-                            DefinitionError::Malformed(sentence)
-                            | DefinitionError::Invalid(sentence) => sentence,
-                        };
-                        let number = position + 1;
-                        self.broken(format!("{place}: {path} {number} ({name:?}): {sentence}"));
+                        // A watch has no name, but a type.
+                        let name = value["name"].as_str().or(value["type"].as_str());
+                        let (name, number) = (name.unwrap_or_default(), position + 1);
+                        self.broken(format!("{place}: {path} {number} ({name:?}): {error}"));
                     }
                 }
             }
         }
         found
+    }
+}
+
+/// Says what is wrong, without words about a request.
+fn sentence(error: DefinitionError) -> String {
+    match error {
+        DefinitionError::Malformed(sentence) | DefinitionError::Invalid(sentence) => sentence,
     }
 }

@@ -3,7 +3,7 @@
 use super::{
     Key,
     Kind::{Bool, Duration, Integer, Raw},
-    ignored, used,
+    used,
 };
 
 pub(super) const KEYS: &[Key] = &[
@@ -11,7 +11,7 @@ pub(super) const KEYS: &[Key] = &[
     used("services", Raw),
     used("check", Raw),
     used("checks", Raw),
-    ignored("watches", Raw, "use \"consul watch\" beside the agent"),
+    used("watches", Raw),
     used("check_update_interval", Duration),
     used("check_output_max_size", Integer),
     used("discard_check_output", Bool),

@@ -18,6 +18,7 @@ use wan_federation::{Envelope, Federation, Inside, Word, answer::REFUSED_ELSEWHE
 use crate::{
     dispatch::{Dispatch, way::Origin},
     raft::Raft,
+    status,
 };
 
 /// What makes an agent a server; its local interfaces ask it directly.
@@ -82,7 +83,8 @@ impl ServerSide for Server {
     }
 
     fn stats(&self) -> Vec<(&'static str, String, String)> {
-        let mut stats = raft_stats(&self.raft);
+        let known = self.federation.as_ref().map_or(1, |it| it.datacenters().len());
+        let mut stats = status::stats(&self.raft, &self.pool.members(), known);
         stats.extend(self.federation.iter().flat_map(Federation::stats));
         stats
     }
@@ -90,29 +92,6 @@ impl ServerSide for Server {
 
 fn no_wan() -> String {
     "the WAN pool is disabled here: set ports.serf_wan".to_owned()
-}
-
-fn raft_stats(raft: &Raft) -> Vec<(&'static str, String, String)> {
-    let status = raft.status();
-    let leader = raft.leader().map(|leader| leader.addr.to_string()).unwrap_or_default();
-    let mut stats: Vec<(&'static str, String, String)> = vec![
-        ("consul", "leader".to_owned(), raft.is_leader().to_string()),
-        ("consul", "leader_addr".to_owned(), leader),
-        ("consul", "server".to_owned(), true.to_string()),
-    ];
-    let raft = [
-        ("state", status.role.as_str().to_owned()),
-        ("term", status.term.to_string()),
-        ("last_log_index", status.last_index.to_string()),
-        ("commit_index", status.commit_index.to_string()),
-        ("applied_index", status.applied_index.to_string()),
-        ("last_snapshot_index", status.snapshot_index.to_string()),
-        ("num_peers", status.peers.to_string()),
-        ("last_contact", format!("{}ms", status.last_contact.as_millis())),
-    ];
-    stats.extend(raft.into_iter().map(|(key, value)| ("raft", key.to_owned(), value)));
-    stats.extend(status.broken.map(|why| ("raft", "broken".to_owned(), why)));
-    stats
 }
 
 /// What the federation needs of its server. It is bound before the server is put together, as

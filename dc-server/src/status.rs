@@ -1,12 +1,17 @@
 //! Answers about the cluster itself: who leads, who takes part, which datacenters there are.
 
+use std::time::Duration;
+
 use bytes::Bytes;
-use lan_agent::ask::{Answer, Meta, Outcome};
+use lan_agent::{
+    ask::{Answer, Meta, Outcome},
+    duration,
+};
 use serde::Serialize;
 use topology::{Datacenter, Member};
 use wan_federation::Federation;
 
-use crate::raft::{Raft, Server};
+use crate::raft::{Raft, Role, Server};
 
 /// `/v1/operator/raft/configuration`, as Consul has it.
 #[derive(Serialize)]
@@ -53,17 +58,71 @@ pub fn datacenters(home: &Datacenter, federation: Option<&Federation>) -> Answer
     }
 }
 
+/// Returns what `info` shows of Raft: section, key, value. Names are Consul's where the same is meant.
+pub fn stats(
+    raft: &Raft,
+    members: &[Member],
+    datacenters: usize,
+) -> Vec<(&'static str, String, String)> {
+    let status = raft.status();
+    let leader = raft.leader().map(|leader| leader.addr.to_string()).unwrap_or_default();
+    let last_contact = match status.role {
+        Role::Leader => "0".to_owned(),
+        _ if !raft.ever_contacted() => "never".to_owned(),
+        _ => duration::format(Duration::from_millis(millis(status.last_contact))),
+    };
+    let own = [
+        ("known_datacenters", datacenters.to_string()),
+        ("leader", raft.is_leader().to_string()),
+        ("leader_addr", leader),
+    ];
+    let raft_values = [
+        ("applied_index", status.applied_index.to_string()),
+        ("commit_index", status.commit_index.to_string()),
+        ("fsm_pending", status.commit_index.saturating_sub(status.applied_index).to_string()),
+        ("last_contact", last_contact),
+        ("last_log_index", status.last_index.to_string()),
+        ("last_snapshot_index", status.snapshot_index.to_string()),
+        ("last_snapshot_term", status.snapshot_term.to_string()),
+        ("latest_configuration", shown(&raft.servers(), members)),
+        ("num_peers", status.peers.to_string()),
+        ("protocol_version", PROTOCOL_VERSION.to_owned()),
+        ("state", status.role.as_str().to_owned()),
+        ("term", status.term.to_string()),
+    ];
+    let own = own.into_iter().map(|(key, value)| ("consul", key.to_owned(), value));
+    let broken = status.broken.map(|why| ("raft", "broken".to_owned(), why));
+    let raft_values = raft_values.into_iter().map(|(key, value)| ("raft", key.to_owned(), value));
+    own.chain(raft_values).chain(broken).collect()
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Writes who takes part in Raft as Consul does.
+fn shown(servers: &[Server], members: &[Member]) -> String {
+    let one = |server: &Server| {
+        let suffrage = if server.voter { "Voter" } else { "Nonvoter" };
+        let id = id_of(server, members);
+        format!("{{Suffrage:{suffrage} ID:{id} Address:{}}}", server.addr)
+    };
+    format!("[{}]", servers.iter().map(one).collect::<Vec<_>>().join(" "))
+}
+
+/// Returns the id that the LAN pool knows a server by; its number when it does not know it.
+fn id_of(server: &Server, members: &[Member]) -> String {
+    let known = members.iter().find(|member| member.profile.id.raft() == server.id);
+    match known {
+        Some(member) => member.profile.id.to_string(),
+        None => format!("{:016x}", server.id),
+    }
+}
+
 /// Returns who takes part in Raft, with the ids that the LAN pool knows them by.
 pub fn configuration(raft: &Raft, members: &[Member]) -> Answer {
-    let id = |server: &Server| {
-        let known = members.iter().find(|member| member.profile.id.raft() == server.id);
-        match known {
-            Some(member) => member.profile.id.to_string(),
-            None => format!("{:016x}", server.id),
-        }
-    };
     let servers = raft.servers().into_iter().map(|server| Peer {
-        id: id(&server),
+        id: id_of(&server, members),
         node: server.name.to_string(),
         address: server.addr.to_string(),
         leader: server.leader,

@@ -29,6 +29,7 @@ mod routes;
 mod serve;
 mod services;
 mod stall;
+mod stats;
 mod status;
 mod txn;
 mod wait;

@@ -90,6 +90,27 @@ struct Shared {
     /// Grows with every change that an application can see.
     changes: watch::Sender<u64>,
     failures: AtomicU64,
+    told: Mutex<ToldAt>,
+}
+
+/// When the servers knew everything.
+#[derive(Debug, Clone, Copy, Default)]
+struct ToldAt {
+    last: Option<Instant>,
+    last_full: Option<Instant>,
+}
+
+/// How far the servers know what runs here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Synced {
+    /// How many attempts to tell them have failed since the last that succeeded.
+    pub failures: u64,
+    /// How many changes they have yet to be told.
+    pub untold: usize,
+    /// How long ago they were told everything.
+    pub last: Option<Duration>,
+    /// How long ago what they hold was compared with what is here.
+    pub last_full: Option<Duration>,
 }
 
 impl Local {
@@ -103,6 +124,7 @@ impl Local {
             untold: Notify::new(),
             changes: watch::Sender::new(0),
             failures: AtomicU64::new(0),
+            told: Mutex::default(),
             discard_output: AtomicBool::new(config.discard_output),
             output_len_max: config.output_len_max,
         };
@@ -230,9 +252,25 @@ impl Local {
         self.0.changes.subscribe()
     }
 
-    /// Returns how many attempts to tell the servers have failed since the last that succeeded.
-    pub fn failures(&self) -> u64 {
-        self.0.failures.load(Ordering::Relaxed)
+    /// Tells how far the servers know what runs here.
+    pub fn synced(&self) -> Synced {
+        let told = *self.0.told.lock().unwrap_or_else(PoisonError::into_inner);
+        Synced {
+            failures: self.0.failures.load(Ordering::Relaxed),
+            untold: self.look(|state| sync::plan(state).len()),
+            last: told.last.map(|at| at.elapsed()),
+            last_full: told.last_full.map(|at| at.elapsed()),
+        }
+    }
+
+    /// Notes that the servers were told everything.
+    fn told_all(&self, full: bool) {
+        let mut told = self.0.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Some(Instant::now());
+        told.last = now;
+        if full {
+            told.last_full = now;
+        }
     }
 
     /// Keeps outputs from now on, or no longer.

@@ -269,19 +269,18 @@ impl Federation {
 
     /// Returns what `info` shows of the WAN: section, key, value.
     pub fn stats(&self) -> Vec<(&'static str, String, String)> {
+        // The pool's numbers stand where Consul has them.
+        const POOL: &str = "serf_wan";
         const SECTION: &str = "wan";
         let census = Census::of(&self.0.board.members.load());
         let table = self.0.board.table.load();
         let now = self.0.start.elapsed();
         let mut lines = vec![
-            (
-                SECTION,
-                "members".to_owned(),
-                (census.alive + census.failed + census.left).to_string(),
-            ),
-            (SECTION, "alive".to_owned(), census.alive.to_string()),
-            (SECTION, "failed".to_owned(), census.failed.to_string()),
-            (SECTION, "left".to_owned(), census.left.to_string()),
+            (POOL, "encrypted".to_owned(), true.to_string()),
+            (POOL, "members".to_owned(), (census.alive + census.failed + census.left).to_string()),
+            (POOL, "alive".to_owned(), census.alive.to_string()),
+            (POOL, "failed".to_owned(), census.failed.to_string()),
+            (POOL, "left".to_owned(), census.left.to_string()),
         ];
         for (dc, remote) in table.by_distance() {
             let verdict = &remote.verdict;

@@ -10,7 +10,9 @@ pub(super) const COMMAND: Command = Command {
     name: "info",
     about: "Shows numbers of an agent",
     usage: "[options]",
-    help: "Shows what an agent counts, part by part: its build, Raft, its pools.",
+    help: "Shows what an agent counts, part by part: what runs on its node and when the servers\n\
+           last heard of it, its build, Raft, its pools.\n\n    \
+           $ % info\n    $ % info -format=json | jq -r .raft.state",
     flags: || vec![FORMAT],
     api: Api::Agent,
     run: Run::Call(run),

@@ -94,6 +94,8 @@ pub struct Status {
     pub applied_index: u64,
     /// The last entry in the newest snapshot.
     pub snapshot_index: u64,
+    /// The term of that entry.
+    pub snapshot_term: u64,
     /// The other servers that vote.
     pub peers: usize,
     /// How long ago the leader was heard.
@@ -275,6 +277,7 @@ impl Raft {
             commit_index: index(&metrics.local_committed),
             applied_index: index(&metrics.last_applied),
             snapshot_index: index(&metrics.snapshot),
+            snapshot_term: metrics.snapshot.as_ref().map_or(0, |id| id.leader_id.term),
             peers: metrics.membership_config.voter_ids().filter(|id| *id != self.id).count(),
             last_contact,
             broken,

@@ -5,8 +5,7 @@ use std::net::SocketAddr;
 use serde_json::{Map, Value, json};
 use topology::{Member, Profile, Role, Status};
 
-use super::{context::Context, error::Failure, host, reply::Reply};
-use crate::agent::Agent;
+use super::{context::Context, error::Failure, host, reply::Reply, stats::stats};
 
 /// Where the address to join begins.
 const JOIN: &str = "/v1/agent/join/";
@@ -229,43 +228,6 @@ fn tags(profile: &Profile) -> Map<String, Value> {
     }
     tags.sort_keys();
     tags
-}
-
-/// Sections of numbers, each as text, as `info` prints them.
-fn stats(agent: &Agent, members: &[Member]) -> Value {
-    let count = |status| members.iter().filter(|member| member.status == status).count();
-    let me = &agent.config.me;
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let (services, checks, waiting) = agent.local.look(|state| {
-        let waiting = state.checks().filter(|it| &*it.check.kind == "ttl").count();
-        (state.services().count(), state.checks().count(), waiting)
-    });
-    let mut stats = json!({
-        "agent": {
-            "check_monitors": (checks - waiting).to_string(),
-            "check_ttls": waiting.to_string(),
-            "checks": checks.to_string(),
-            "services": services.to_string(),
-            "sync_failures": agent.local.failures().to_string(),
-        },
-        "build": { "prerelease": "", "revision": agent.config.revision, "version": me.version },
-        "consul": { "acl": "disabled", "server": (me.role == Role::Server).to_string() },
-        "runtime": {
-            "arch": std::env::consts::ARCH,
-            "cpu_count": threads.to_string(),
-            "os": std::env::consts::OS,
-            "uptime_seconds": agent.age().as_secs().to_string(),
-        },
-        "serf_lan": {
-            "members": members.len().to_string(),
-            "failed": count(Status::Failed).to_string(),
-            "left": count(Status::Left).to_string(),
-        },
-    });
-    for (section, key, value) in agent.caller.server().map(|s| s.stats()).unwrap_or_default() {
-        stats[section][key] = Value::from(value);
-    }
-    stats
 }
 
 #[cfg(test)]

@@ -111,6 +111,7 @@ fn note(local: &Local, agent: &Agent, times: &mut Times, random: &mut SmallRng, 
     let now = Instant::now();
     match told {
         Told::All { full } => {
+            local.told_all(full);
             if local.0.failures.swap(0, Ordering::Relaxed) > 0 {
                 info!("the catalog knows this node's services again");
             }

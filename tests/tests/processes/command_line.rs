@@ -2,7 +2,8 @@
 
 use std::{fs, path::Path};
 
-use tests::harness::{agent::run, cluster::Cluster};
+use serde_json::Value;
+use tests::harness::{agent::run, cluster::Cluster, until};
 
 use crate::dc1;
 
@@ -97,4 +98,60 @@ fn an_unknown_command_is_an_error() {
     let dir = tempfile::tempdir().unwrap();
     let (code, out, err) = run(dir.path(), None, &["frobnicate"]);
     assert_eq!(code, Some(127), "{out}{err}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn info_says_how_servers_and_agents_are() {
+    let cluster = Cluster::start(&crate::dc1(1, 1)).await;
+    let info = |agent: usize| -> Value {
+        let (code, out, err) = cluster.agents[agent].run(&["info", "-format=json"]);
+        assert_eq!(code, Some(0), "{err}");
+        serde_json::from_str(&out).unwrap()
+    };
+    // What servers and agents have in common with Consul's.
+    let server = info(0);
+    for (section, key, value) in [
+        ("consul", "known_datacenters", "1"),
+        ("consul", "leader", "true"),
+        ("consul", "server", "true"),
+        ("raft", "last_contact", "0"),
+        ("raft", "num_peers", "0"),
+        ("raft", "protocol_version", "3"),
+        ("raft", "state", "Leader"),
+        ("serf_lan", "members", "2"),
+        ("serf_wan", "members", "1"),
+        ("serf_wan", "encrypted", "true"),
+    ] {
+        assert_eq!(server[section][key], value, "{section} {key}: {server}");
+    }
+    let configuration = server["raft"]["latest_configuration"].as_str().unwrap();
+    let address = format!("Address:{}:8300}}]", cluster.agents[0].host);
+    assert!(configuration.starts_with("[{Suffrage:Voter ID:"), "{configuration}");
+    assert!(configuration.ends_with(&address), "{configuration}");
+
+    let body = r#"{"Name":"web","Checks":[{"TTL":"1h","Status":"passing"},{"TTL":"1h"}]}"#;
+    let client = cluster.agents[1].client();
+    client.put("/v1/agent/service/register", body).await.unwrap().ok().unwrap();
+    let synced = until(std::time::Duration::from_secs(30), "the servers know", async || {
+        let info = info(1);
+        let agent = &info["agent"];
+        let known = agent["sync_pending"] == "0" && agent["sync_failures"] == "0";
+        let told = ["sync_last", "sync_last_full"].map(|key| agent[key].to_string());
+        if known && told.iter().all(|it| it.ends_with(" ago\"")) {
+            Ok(info)
+        } else {
+            Err(info.to_string())
+        }
+    })
+    .await;
+    for (section, key, value) in [
+        ("agent", "services", "1"),
+        ("agent", "checks_passing", "1"),
+        ("agent", "checks_critical", "1"),
+        ("consul", "known_servers", "1"),
+        ("consul", "server", "false"),
+    ] {
+        assert_eq!(synced[section][key], value, "{section} {key}: {synced}");
+    }
+    assert!(synced.get("raft").is_none(), "{synced}");
 }

@@ -271,7 +271,7 @@ async fn joining_one_server_makes_all_known_to_all_and_requests_find_the_leader(
     assert!(matches!(unknown, ForwardError::UnknownDatacenter { .. }), "{unknown}");
     world.until_alive("a1", 4).await;
     let stats = world.at("a1").stats();
-    assert!(stats.contains(&("wan", "alive".to_owned(), "4".to_owned())), "{stats:?}");
+    assert!(stats.contains(&("serf_wan", "alive".to_owned(), "4".to_owned())), "{stats:?}");
 }
 
 #[tokio::test]

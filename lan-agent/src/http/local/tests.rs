@@ -94,6 +94,9 @@ async fn self_has_configuration_member_and_stats() {
     assert_eq!(own["Config"]["Server"], true);
     assert_eq!(own["Member"]["Name"], "n1");
     assert_eq!(own["Stats"]["raft"]["term"], "3");
+    assert_eq!(own["Stats"]["agent"]["sync_last"], "never");
+    assert_eq!(own["Stats"]["agent"]["sync_pending"], "1", "the node itself");
+    assert_eq!(own["Stats"]["serf_lan"]["encrypted"], "false");
     assert_eq!(own["DebugConfig"]["NodeName"], "n1");
     let sections = own.as_object().unwrap().keys().map(String::as_str).collect::<Vec<_>>();
     assert_eq!(sections, ["Config", "DebugConfig", "Coord", "Member", "Stats", "Meta"]);

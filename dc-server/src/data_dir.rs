@@ -5,6 +5,7 @@
 //!   lock       held while an agent runs here
 //!   node-id    the identity of this directory, a UUID made when it is first used
 //!   raft/      a server's log and snapshots
+//!   cache      what servers said of the catalog, for when they don't answer
 //! ```
 //!
 //! One agent uses a directory at a time; a second one is refused. A directory that was wiped

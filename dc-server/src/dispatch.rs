@@ -37,6 +37,7 @@ use lan_agent::{
     },
     pool::Pool,
     remote::ASK,
+    standing::Standing,
 };
 use tokio::{
     sync::watch,
@@ -66,11 +67,26 @@ pub struct Dispatch {
     link: Endpoint,
     federation: Option<Federation>,
     pool: Pool,
+    standing: watch::Receiver<Standing>,
     patience: Patience,
     under_way: AtomicU64,
     jitter: AtomicU64,
     answers: Answers,
     ways: Ways,
+}
+
+/// Who a dispatch reaches the others by.
+pub struct Parts {
+    /// What the datacenter agrees on.
+    pub raft: Raft,
+    /// The way to the other servers.
+    pub link: Endpoint,
+    /// The way to other datacenters; `None` when it is disabled.
+    pub federation: Option<Federation>,
+    /// The LAN pool.
+    pub pool: Pool,
+    /// Whether there is a leader, and since when.
+    pub standing: watch::Receiver<Standing>,
 }
 
 /// How long requests are waited with.
@@ -107,30 +123,20 @@ impl Drop for UnderWay<'_> {
 
 impl Dispatch {
     /// Puts a dispatch together; `seed` decides the jitter of blocking queries.
-    pub fn new(
-        home: Datacenter,
-        raft: Raft,
-        link: Endpoint,
-        federation: Option<Federation>,
-        pool: Pool,
-        patience: Patience,
-        seed: u64,
-    ) -> Arc<Self> {
-        let under_way = AtomicU64::new(0);
-        let jitter = AtomicU64::new(seed);
-        let answers = Answers::new(home.clone());
-        let ways = Ways::resolve();
+    pub fn new(home: Datacenter, parts: Parts, patience: Patience, seed: u64) -> Arc<Self> {
+        let Parts { raft, link, federation, pool, standing } = parts;
         Arc::new(Self {
+            answers: Answers::new(home.clone()),
             home,
             raft,
             link,
             federation,
             pool,
+            standing,
             patience,
-            under_way,
-            jitter,
-            answers,
-            ways,
+            under_way: AtomicU64::new(0),
+            jitter: AtomicU64::new(seed),
+            ways: Ways::resolve(),
         })
     }
 
@@ -154,7 +160,7 @@ impl Dispatch {
 
     async fn find_way(&self, ask: &Ask, origin: Origin) -> Result<Answer, AskError> {
         let mut leadership = self.raft.leadership();
-        let mut patience = self.patience.leader;
+        let mut patience = self.patience_for_leader();
         loop {
             leadership.mark_unchanged();
             let leader = self.raft.leader();
@@ -192,6 +198,14 @@ impl Dispatch {
             }
             patience = patience.saturating_sub(began.elapsed());
         }
+    }
+
+    /// Returns for how long a request may wait for a leader: all of them together no longer than
+    /// one, so that a datacenter that has had none for long says so at once.
+    fn patience_for_leader(&self) -> Duration {
+        let standing = self.standing.borrow();
+        let waited = if standing.is_led() { Duration::ZERO } else { standing.since.elapsed() };
+        self.patience.leader.saturating_sub(waited)
     }
 
     fn leadership(&self, leader: &Option<Leader>) -> Leadership {

@@ -17,6 +17,7 @@ use lan_agent::{
     ask::wire::{decode_ask, encode_reply},
     pool::Pool,
     remote::{ASK, ROSTER},
+    standing::word,
 };
 use tokio::time::Instant;
 use topology::Role;
@@ -103,7 +104,8 @@ impl Service for LinkService {
     fn datagram(&self, _peer: &Identity, _from: SocketAddr, _data: Bytes) {}
 
     fn word(&self) -> Bytes {
-        Bytes::new()
+        // One that is starting says nothing.
+        self.0.get().map(|parts| word(parts.raft.leader().is_some())).unwrap_or_default()
     }
 }
 

@@ -34,6 +34,7 @@ use certs::{
 };
 use lan_agent::{
     agent::{self, Agent},
+    cache,
     caller::Caller,
     checks::Runner,
     dns::{self, Dns},
@@ -59,13 +60,13 @@ use crate::{
     blocking::Waits,
     config,
     data_dir::DataDir,
-    dispatch::{Dispatch, Patience},
+    dispatch::{self, Dispatch, Patience},
     leader::{self, Agreement, Duties, autopilot::Settings},
     link_service::{LinkService, Parts},
     metrics::Replication,
     raft::{self, Raft, disk, network::link::Link},
     release,
-    server::{InsideServer, Server},
+    server::{InsideServer, Server, follow_leader},
 };
 
 /// How long peers are given to hear that this node closes its links.
@@ -156,6 +157,7 @@ impl Node {
             self.agent.stopping().cancel();
             self.interface.await;
         }
+        cache::save(&self.agent).await;
         if let Some(server) = &self.server {
             server.raft.shutdown().await;
             if let Some(federation) = &server.federation {
@@ -229,15 +231,16 @@ async fn server(
         }
         None => None,
     };
-    let dispatch = Dispatch::new(
-        me.dc.clone(),
-        raft.clone(),
-        link.clone(),
-        federation.clone(),
-        pool.clone(),
-        patience(config),
-        world.seed,
-    );
+    let (standing, run) = follow_leader(raft.clone());
+    tasks.push(Box::pin(run));
+    let parts = dispatch::Parts {
+        raft: raft.clone(),
+        link: link.clone(),
+        federation: federation.clone(),
+        pool: pool.clone(),
+        standing: standing.clone(),
+    };
+    let dispatch = Dispatch::new(me.dc.clone(), parts, patience(config), world.seed);
     let expect = usize::try_from(config.bootstrap_expect).ok().filter(|expect| *expect > 0);
     let agreement = Agreement::default();
     let duties = leader::Config {
@@ -253,8 +256,13 @@ async fn server(
     tasks.extend(federation.clone().map(|wan| -> Task { Box::pin(flood(wan, pool.clone())) }));
     let wan = federation.clone().map(|wan| (config.join_wan.clone(), wan));
     let entry = Entry::new((config.join.clone(), pool.clone()), wan);
-    let server =
-        Server { dispatch: dispatch.clone(), raft: raft.clone(), federation, pool: pool.clone() };
+    let server = Server {
+        dispatch: dispatch.clone(),
+        raft: raft.clone(),
+        federation,
+        pool: pool.clone(),
+        standing,
+    };
     inside.open(server.clone());
     service.open(Parts { dispatch, raft, pool: pool.clone(), agreement, expect });
     let caller = Arc::new(server.clone());
@@ -416,6 +424,7 @@ fn complete(
         ask_timeout: config.limits.rpc_client_timeout,
         drain_time: if config.is_server() { config.leave.drain_time } else { Duration::ZERO },
         remote_scripts: config.checks.remote_scripts,
+        cache_file: data_dir.as_ref().map(|dir| dir.path().join("cache")),
         seed: world.seed,
         started_ms: world.boot_ms,
     };
@@ -423,6 +432,7 @@ fn complete(
     let (shown, process) = (config.shown(), world.process.clone());
     let agent = Agent::new(settings, shown, pool, caller, local.clone(), process, stop.clone());
     tasks.push(Box::pin(local::run(local.clone(), agent.clone(), world.seed)));
+    tasks.push(Box::pin(cache::run(agent.clone())));
     let checks = services::checks(config, world.seed, world.docker_host.as_deref());
     tasks.push(Box::pin(runner.run(checks, local, Arc::new(agent.clone()), stop)));
     let watches = Watches::new(agent.clone());

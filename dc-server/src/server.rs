@@ -3,6 +3,7 @@
 use std::{
     net::SocketAddr,
     sync::{Arc, OnceLock},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -11,13 +12,18 @@ use lan_agent::{
     ask::{Answer, Ask, AskError},
     caller::{Caller, Promise, ServerSide},
     pool::Pool,
+    standing::{Reach, Standing},
+};
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout},
 };
 use topology::{Member, NodeName, Profile, Role, Status};
 use wan_federation::{Envelope, Federation, Inside, Word, answer::REFUSED_ELSEWHERE};
 
 use crate::{
     dispatch::{Dispatch, way::Origin},
-    raft::Raft,
+    raft::{self, Raft},
     status,
 };
 
@@ -32,6 +38,8 @@ pub struct Server {
     pub federation: Option<Federation>,
     /// The LAN pool.
     pub pool: Pool,
+    /// Whether there is a leader.
+    pub standing: watch::Receiver<Standing>,
 }
 
 impl Caller for Server {
@@ -40,9 +48,43 @@ impl Caller for Server {
         Box::pin(async move { dispatch.ask(ask, Origin::Agent).await })
     }
 
+    fn standing(&self) -> watch::Receiver<Standing> {
+        self.standing.clone()
+    }
+
     fn server(&self) -> Option<&dyn ServerSide> {
         Some(self)
     }
+}
+
+/// How often a leader looks whether a quorum still follows it, which nobody tells it.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
+
+/// Tells whether a server knows a leader: how it stands, and what keeps that up to date until Raft
+/// ends.
+pub fn follow_leader(
+    raft: Raft,
+) -> (watch::Receiver<Standing>, impl Future<Output = ()> + Send + use<>) {
+    let start = Standing { reach: Reach::Leaderless, since: Instant::now() };
+    let (tell, standing) = watch::channel(start);
+    let mut leadership = raft.leadership();
+    let follow = async move {
+        loop {
+            let leads = leadership.borrow_and_update().role == raft::Role::Leader;
+            let reach = if raft.leader().is_some() { Reach::Led } else { Reach::Leaderless };
+            tell.send_if_modified(|standing| standing.see(reach, Instant::now()));
+            let changed = leadership.changed();
+            let ended = if leads {
+                matches!(timeout(LOOK_AGAIN, changed).await, Ok(Err(_)))
+            } else {
+                changed.await.is_err()
+            };
+            if ended {
+                return;
+            }
+        }
+    };
+    (standing, follow)
 }
 
 impl ServerSide for Server {

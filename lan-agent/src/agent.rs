@@ -4,6 +4,7 @@
 //! its own beside the counters for ids: the pool has its task, the server its dispatch.
 
 use std::{
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -20,6 +21,7 @@ use uuid::{Builder, Uuid};
 
 use crate::{
     ask::{Answer, Ask, AskError, RequestId, TraceId},
+    cache::{self, Cache},
     caller::Caller,
     local::Local,
     metrics::Metrics,
@@ -52,6 +54,8 @@ pub struct Config {
     /// Whether those who call the agent may register checks that run programs
     /// (`enable_script_checks`).
     pub remote_scripts: bool,
+    /// The file that keeps the cache over restarts; `None` keeps nothing.
+    pub cache_file: Option<PathBuf>,
     /// Makes ids; different at each start.
     pub seed: u64,
     /// When the process started, in milliseconds since 1970.
@@ -68,6 +72,10 @@ pub struct Agent {
     pub caller: Arc<dyn Caller>,
     /// What runs on its node.
     pub local: Local,
+    /// What the servers said.
+    pub cache: Cache,
+    /// Where that is kept over restarts; `None` when it is not.
+    pub(crate) cache_file: Option<Arc<cache::File>>,
     /// What it counts.
     pub metrics: Metrics,
     /// What it shares with its process.
@@ -79,8 +87,9 @@ pub struct Agent {
 }
 
 impl Agent {
-    /// Puts an agent together. `settings` are its whole configuration as `agent/self` shows it, secrets
-    /// already hidden; `stop` is cancelled when the agent is to stop, by whoever wants it.
+    /// Puts an agent together, with what its cache held before a restart. `settings` are its whole
+    /// configuration as `agent/self` shows it, secrets already hidden; `stop` is cancelled when the
+    /// agent is to stop, by whoever wants it.
     pub fn new(
         config: Config,
         settings: Value,
@@ -90,18 +99,25 @@ impl Agent {
         process: Process,
         stop: CancellationToken,
     ) -> Arc<Self> {
-        Arc::new(Self {
+        let cache_file = config.cache_file.clone().map(|path| Arc::new(cache::File::new(path)));
+        let agent = Self {
             config,
             pool,
             caller,
             local,
+            cache: Cache::new(cache::BYTES_MAX),
+            cache_file,
             metrics: Metrics::resolve(),
             process,
             settings: ArcSwap::from_pointee(settings),
             ids: AtomicU64::new(1),
             started: Instant::now(),
             stop,
-        })
+        };
+        if let Some(file) = &agent.cache_file {
+            agent.cache.load(file, agent.now_ms());
+        }
+        Arc::new(agent)
     }
 
     /// Answers an ask by its deadline, counting it.
@@ -186,3 +202,6 @@ impl Agent {
         Builder::from_random_bytes(bytes).into_uuid()
     }
 }
+
+#[cfg(test)]
+pub(crate) mod fixture;

@@ -2,9 +2,13 @@
 
 use std::{future::Future, net::SocketAddr, pin::Pin};
 
+use tokio::sync::watch;
 use topology::{Member, NodeName};
 
-use crate::ask::{Answer, Ask, AskError};
+use crate::{
+    ask::{Answer, Ask, AskError},
+    standing::Standing,
+};
 
 /// A future that a trait object returns.
 pub type Promise<T> = Pin<Box<dyn Future<Output = T> + Send + 'static>>;
@@ -13,6 +17,9 @@ pub type Promise<T> = Pin<Box<dyn Future<Output = T> + Send + 'static>>;
 pub trait Caller: Send + Sync + 'static {
     /// Answers an ask by its deadline.
     fn ask(&self, ask: Ask) -> Promise<Result<Answer, AskError>>;
+
+    /// Tells whether anybody answers, as of now and with every change.
+    fn standing(&self) -> watch::Receiver<Standing>;
 
     /// What only a server can do; `None` on a client agent.
     fn server(&self) -> Option<&dyn ServerSide>;

@@ -271,7 +271,7 @@ pub enum Removed {
 }
 
 /// A read of the catalog.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Lookup {
     /// What it is about.
     #[serde(rename = "s")]
@@ -285,7 +285,7 @@ pub struct Lookup {
 }
 
 /// What a read of the catalog is about.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Subject {
     /// All nodes.
@@ -317,7 +317,9 @@ pub enum Subject {
 }
 
 /// How the answer to a lookup looks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Form {
     /// JSON, for applications.
@@ -367,7 +369,7 @@ pub struct Residents {
 }
 
 /// Which records a read wants, beside what it is about.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 pub struct Selection {
     /// Pairs that the node's meta must have (`node-meta`).
     #[serde(rename = "nm", default, skip_serializing_if = "BTreeMap::is_empty")]

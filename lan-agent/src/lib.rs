@@ -3,11 +3,12 @@
 //!
 //! [`ask`] defines what may be asked of a server, [`caller`] by which way; [`servers`] chooses
 //! among the servers; [`pool`] knows the other nodes; [`agent`] puts them together for [`http`].
-//! [`checks`] finds out how the services beside it are; [`filter`] says which records of an answer are
-//! wanted.
+//! [`checks`] finds out how the services beside it are; [`filter`] says which records of an answer
+//! are wanted; [`cache`] holds what the servers said, for when they don't answer.
 
 pub mod agent;
 pub mod ask;
+pub mod cache;
 pub mod caller;
 pub mod catalog;
 pub mod checks;
@@ -19,11 +20,13 @@ pub mod filter;
 pub mod http;
 pub mod local;
 pub mod log;
+pub mod lookup;
 pub mod metrics;
 pub mod pool;
 pub mod process;
 pub mod remote;
 pub mod servers;
+pub mod standing;
 pub mod telemetry;
 pub mod watches;
 

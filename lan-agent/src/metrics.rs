@@ -3,6 +3,8 @@
 use hickory_proto::op::ResponseCode;
 use metrics::{Counter, Gauge, Histogram, Unit};
 
+use crate::cache::Holdings;
+
 /// The agent's counters.
 pub struct Metrics {
     /// HTTP requests answered below 400.
@@ -142,6 +144,51 @@ impl PoolMetrics {
             refused: counter("causeway.lan.refused", "Packets received that no key opened"),
         }
     }
+}
+
+/// The counters of the cache.
+pub struct CacheMetrics {
+    /// Lookups that were answered from it.
+    pub hit: Counter,
+    /// Lookups that were to be, and had to go to the servers.
+    pub missed: Counter,
+    /// Entries that had to leave.
+    pub evicted: Counter,
+    entries: Gauge,
+    fresh: Gauge,
+    bytes: Gauge,
+    age_max: Gauge,
+}
+
+impl CacheMetrics {
+    /// Resolves the counters with the recorder of this process.
+    pub fn resolve() -> Self {
+        Self {
+            hit: counter("causeway.cache.hit", "Lookups answered from the agent's cache"),
+            missed: counter(
+                "causeway.cache.missed",
+                "Lookups that the agent's cache was to answer and that went to the servers",
+            ),
+            evicted: counter("causeway.cache.evicted", "Answers that had to leave the cache"),
+            entries: gauge("causeway.cache.entries", "Answers in the cache"),
+            fresh: gauge("causeway.cache.fresh", "Answers in the cache that are kept fresh now"),
+            bytes: gauge("causeway.cache.bytes", "Bytes of the cache"),
+            age_max: gauge("causeway.cache.age_max_seconds", "Age of the oldest cached answer"),
+        }
+    }
+
+    /// Takes in what is held.
+    pub fn see(&self, holdings: &Holdings) {
+        self.entries.set(holdings.entries as f64);
+        self.fresh.set(holdings.fresh as f64);
+        self.bytes.set(holdings.bytes as f64);
+        self.age_max.set(holdings.age_max.as_secs_f64());
+    }
+}
+
+fn gauge(name: &'static str, help: &'static str) -> Gauge {
+    metrics::describe_gauge!(name, help);
+    metrics::gauge!(name)
 }
 
 fn counter(name: &'static str, help: &'static str) -> Counter {

@@ -9,7 +9,10 @@ use std::{
     collections::BTreeMap,
     future::Future,
     net::SocketAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -20,15 +23,16 @@ use certs::{
     link::{Answering, Endpoint, Kind, Path, PathState, Refusal, Request, Service, Target},
 };
 use futures::{StreamExt, stream::FuturesUnordered};
-use tokio::time::Instant;
+use tokio::{sync::watch, time::Instant};
 use topology::{Datacenter, Profile};
-use tracing::{Instrument, debug, warn};
+use tracing::{Instrument, debug, info, warn};
 
 use crate::{
     ask::{Answer, Ask, AskError, wire},
     caller::{Caller, Promise, ServerSide},
     pool::{Pool, Puller},
     servers::{Changes, Server, Servers, Way},
+    standing::{self, Reach, Standing},
 };
 
 /// The kind of a request that holds an [`Ask`], see [`wire`].
@@ -47,6 +51,9 @@ const PULL_TIMEOUT: Duration = Duration::from_secs(10);
 /// one is asked, too: several round trips of any LAN.
 const SILENT_AFTER: Duration = Duration::from_millis(500);
 
+/// How often a path that fell silent is looked at, until it is heard again or held for dead.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
+
 /// The code of a refusal by an agent that is no server.
 const NO_SERVER: u16 = Refusal::SERVICE_MIN;
 
@@ -58,7 +65,10 @@ struct Shared {
     dc: Datacenter,
     endpoint: Endpoint,
     pool: Pool,
+    /// Whether there was ever a path to a server.
+    met: AtomicBool,
     servers: Mutex<Servers>,
+    standing: watch::Sender<Standing>,
 }
 
 impl RemoteCaller {
@@ -71,7 +81,9 @@ impl RemoteCaller {
         seed: u64,
     ) -> (RemoteCaller, impl Future<Output = ()> + Send + use<>) {
         let servers = Mutex::new(Servers::new(seed));
-        let caller = RemoteCaller(Arc::new(Shared { dc, endpoint, pool, servers }));
+        let met = AtomicBool::new(false);
+        let standing = watch::Sender::new(Standing::at_start(Instant::now()));
+        let caller = RemoteCaller(Arc::new(Shared { dc, endpoint, pool, met, servers, standing }));
         let watching = caller.clone();
         (caller, async move { watching.0.watch().await })
     }
@@ -82,6 +94,10 @@ impl Caller for RemoteCaller {
         let shared = self.0.clone();
         let span = ask.trace.span();
         Box::pin(async move { shared.ask(&ask).await }.instrument(span))
+    }
+
+    fn standing(&self) -> watch::Receiver<Standing> {
+        self.0.standing.subscribe()
     }
 
     fn server(&self) -> Option<&dyn ServerSide> {
@@ -179,6 +195,9 @@ impl Round {
 impl Shared {
     /// Asks one server, and the next one when it failed or fell silent meanwhile.
     async fn ask(&self, ask: &Ask) -> Result<Answer, AskError> {
+        if let Some(error) = self.cut_off() {
+            return Err(error);
+        }
         let mut round = Round::new(ask);
         let mut under_way = FuturesUnordered::new();
         let mut next = self.next(&mut round);
@@ -258,12 +277,33 @@ impl Shared {
         }
     }
 
+    /// Says that it makes no sense to ask, if it makes none: the endpoint goes on trying to reach
+    /// all servers, which is quicker than every ask doing so. Before any server was met an ask
+    /// tries, as the first path may be about to come up.
+    fn cut_off(&self) -> Option<AskError> {
+        let standing = self.standing.borrow();
+        let why = standing.cut_off().filter(|_| self.met.load(Relaxed))?;
+        let since = standing.since.elapsed().as_secs_f64();
+        let dc = &self.dc;
+        let text =
+            format!("no server of datacenter {dc} has been reachable for {since:.1} s: {why}");
+        Some(AskError::CutOff(text))
+    }
+
     /// Follows the members and the paths.
     async fn watch(&self) {
         let mut members = self.pool.changes();
         let mut paths = self.endpoint.changes();
         members.mark_changed();
+        let mut pathless = Some(Instant::now());
         loop {
+            let look_again = self.see_standing(&mut pathless);
+            let look_again = async move {
+                match look_again {
+                    Some(at) => tokio::time::sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
             tokio::select! {
                 biased;
                 changed = members.changed() => match changed {
@@ -282,8 +322,38 @@ impl Shared {
                         self.carry_out(changes).await;
                     }
                 },
+                () = look_again => {}
             }
         }
+    }
+
+    /// Takes in whether servers can be reached. `pathless` is since when there is no path to any.
+    /// Returns when to look again, whatever happens.
+    fn see_standing(&self, pathless: &mut Option<Instant>) -> Option<Instant> {
+        let now = Instant::now();
+        let paths = self.endpoint.paths();
+        let up: Vec<&Path> = paths.iter().filter(|path| path.is_up()).collect();
+        let heard = |path: &&&Path| now < standing::quiet_from(path.last_heard.unwrap_or(now));
+        let words: Vec<&[u8]> = up.iter().filter(heard).map(|it| it.word.as_ref()).collect();
+        *pathless = if up.is_empty() { pathless.or(Some(now)) } else { None };
+        let looked = pathless.is_none_or(|since| now >= standing::looked_around(since));
+        self.met.fetch_or(!up.is_empty(), Relaxed);
+        let why = || match up.first() {
+            Some(path) => format!("{} has fallen silent", path.addr),
+            None => self.servers().why_none(),
+        };
+        let reach = standing::reach(&words).or_else(|| looked.then(|| Reach::CutOff(why().into())));
+        let Some(reach) = reach else { return pathless.map(standing::looked_around) };
+        self.standing.send_if_modified(|standing| {
+            let changed = standing.see(reach, now);
+            if changed {
+                announce(standing);
+            }
+            changed
+        });
+        let last_heard = up.iter().filter_map(|path| path.last_heard).max()?;
+        // A path that fell silent may be heard again, which nobody tells.
+        Some(standing::quiet_from(last_heard).max(now + LOOK_AGAIN))
     }
 
     fn see_members(&self) -> Changes {
@@ -311,6 +381,14 @@ impl Shared {
     fn servers(&self) -> MutexGuard<'_, Servers> {
         // The choice is whole between any two statements.
         self.servers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn announce(standing: &Standing) {
+    match &standing.reach {
+        Reach::Led => info!("connected to the servers"),
+        Reach::Leaderless => warn!("the servers have no leader: reads may be stale, writes wait"),
+        Reach::CutOff(why) => warn!(%why, "cut off: no server of the datacenter answers"),
     }
 }
 

@@ -51,7 +51,8 @@ pub enum Way {
 /// What changed for whoever keeps the connections.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Changes {
-    /// Servers to stay connected to: the preferred one, and those that failed and may come back.
+    /// Servers to stay connected to: the preferred one, and those that failed and may come back;
+    /// all of them while there is no path to any.
     pub connect: Vec<Server>,
     /// Servers that are no more.
     pub disconnect: Vec<Server>,
@@ -168,6 +169,10 @@ impl Servers {
     }
 
     fn kept(&self, now: Instant) -> Vec<Server> {
+        if !self.ranked.iter().any(|it| self.is_up(it.server.link)) {
+            // Whichever comes back first.
+            return self.ranked.iter().map(|it| it.server.clone()).collect();
+        }
         let preferred = self.next(&[], now);
         let failed = self.ranked.iter().filter(|it| self.failed.contains_key(&it.server.link));
         preferred.into_iter().chain(failed.map(|it| it.server.clone())).collect()

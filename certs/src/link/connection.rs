@@ -111,7 +111,7 @@ impl Connection {
         edition: Edition,
     ) -> Arc<Self> {
         let interval = match side {
-            Side::ByUs => heartbeat::interval(shared.config.profile, shared.config.me.role),
+            Side::ByUs => heartbeat::interval(shared.config.profile),
             Side::ByPeer => LOOK_INTERVAL,
         };
         Arc::new(Self {
@@ -223,7 +223,7 @@ fn hear(shared: &Arc<Shared>, connection: &Arc<Connection>, beat: &Beat) {
 
 async fn keep_heartbeats(shared: &Arc<Shared>, connection: &Arc<Connection>) {
     let interval = match connection.side {
-        Side::ByUs => heartbeat::interval(shared.config.profile, shared.config.me.role),
+        Side::ByUs => heartbeat::interval(shared.config.profile),
         Side::ByPeer => LOOK_INTERVAL,
     };
     let keys = &shared.config.keys;

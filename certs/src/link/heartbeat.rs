@@ -12,7 +12,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::Instant;
-use topology::Role;
 
 use crate::link::{Profile, frame::Beat};
 
@@ -61,13 +60,12 @@ pub(super) enum Dead {
 }
 
 /// Returns the time between two pings of a node.
-pub(super) fn interval(profile: Profile, me: Role) -> Duration {
-    match (profile, me) {
-        // A server has thousands of clients, each of which costs it two packets every time.
-        (_, Role::Client) => Duration::from_millis(700),
-        // No packet is lost in a LAN that is well; an idle server has little else to do.
-        (Profile::Lan, Role::Server) => Duration::from_millis(500),
-        (Profile::Wan, Role::Server) => Duration::from_millis(300),
+pub(super) fn interval(profile: Profile) -> Duration {
+    match profile {
+        // No packet is lost in a LAN that is well; an idle server has little else to do than to
+        // answer its thousands of clients.
+        Profile::Lan => Duration::from_millis(500),
+        Profile::Wan => Duration::from_millis(300),
     }
 }
 

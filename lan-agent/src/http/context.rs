@@ -14,13 +14,17 @@ use uuid::Uuid;
 
 use super::{
     error::Failure,
+    lookup::Cache,
     rules::{Bounds, Peer, Rules},
     wait::parse_wait,
 };
 use crate::{
     agent::Agent,
     ask::{Answer, Ask, Blocking, Consistency, Question, TraceId},
+    cache::{Key, rules::Control},
     caller::Promise,
+    catalog::Lookup,
+    lookup::{Inquiry, Served},
 };
 
 /// Carries the id that follows a request everywhere, both ways.
@@ -51,12 +55,16 @@ pub(super) struct Context {
 /// What comes of a question.
 type Asking = Promise<Result<Answer, Failure>>;
 
+/// What comes of a lookup.
+type LookingUp = Promise<Result<Served, Failure>>;
+
 /// What any question may be asked with.
 #[derive(Debug, PartialEq, Eq)]
 struct Manner {
     dc: Option<Datacenter>,
     consistency: Consistency,
     blocking: Option<Blocking>,
+    cached: Option<Control>,
     token: String,
 }
 
@@ -90,6 +98,17 @@ impl Context {
     /// Asks in the manner that the parameters and headers say, with blocking where they want it.
     pub(super) fn read(&self, question: Question) -> Asking {
         self.ask(question, |manner| manner)
+    }
+
+    /// Looks something up in the catalog in the manner that the parameters and headers say.
+    pub(super) fn look_up(&self, lookup: Lookup, cache: Cache) -> LookingUp {
+        let manner = Manner::parse(self.query(), &self.parts.headers, &self.bounds);
+        let agent = self.agent.clone();
+        let trace = self.trace;
+        Box::pin(async move {
+            let inquiry = manner?.inquiry(&agent, trace, lookup, cache);
+            Ok(agent.look_up(inquiry).await?)
+        })
     }
 
     /// Asks without blocking, whatever the parameters say.
@@ -179,14 +198,33 @@ impl Manner {
         };
         let blocking = (index > 0).then(|| Blocking { index, wait: bounds.wait(wait) });
         let token = token.or_else(|| header_token(headers)).unwrap_or_default();
-        Ok(Self { dc, consistency, blocking, token })
+        let cached = if cached { Some(control(headers)?) } else { None };
+        Ok(Self { dc, consistency, blocking, cached, token })
     }
 
-    fn ask(self, agent: &Agent, trace: TraceId, question: Question) -> Ask {
+    fn deadline(&self, agent: &Agent) -> Instant {
         let time = match self.blocking {
             Some(Blocking { wait, .. }) => wait + wait / 16 + BLOCKING_SLACK,
             None => agent.config.ask_timeout,
         };
+        Instant::now() + time
+    }
+
+    fn inquiry(self, agent: &Agent, trace: TraceId, lookup: Lookup, cache: Cache) -> Inquiry {
+        let deadline = self.deadline(agent);
+        let dc = self.dc.filter(|dc| *dc != agent.config.me.dc);
+        Inquiry {
+            key: Key { dc, token: self.token, lookup },
+            consistency: self.consistency,
+            blocking: self.blocking,
+            cached: self.cached.filter(|_| cache == Cache::IfAsked),
+            trace,
+            deadline,
+        }
+    }
+
+    fn ask(self, agent: &Agent, trace: TraceId, question: Question) -> Ask {
+        let deadline = self.deadline(agent);
         Ask {
             dc: self.dc.filter(|dc| *dc != agent.config.me.dc),
             consistency: self.consistency,
@@ -194,7 +232,7 @@ impl Manner {
             token: self.token,
             trace,
             request: agent.new_request(),
-            deadline: Instant::now() + time,
+            deadline,
             question,
         }
     }
@@ -286,6 +324,13 @@ async fn collect(mut body: Body, len_max: usize) -> Result<Option<Bytes>, axum::
         }
     }
     Ok(Some(first.unwrap_or_else(|| all.freeze())))
+}
+
+/// Reads what a client wants of the cache.
+fn control(headers: &HeaderMap) -> Result<Control, Failure> {
+    let header = headers.get(header::CACHE_CONTROL).map_or(Some(""), |value| value.to_str().ok());
+    let control = header.and_then(Control::parse);
+    control.ok_or_else(|| Failure::bad("Invalid Cache-Control header."))
 }
 
 fn header_token(headers: &HeaderMap) -> Option<String> {

@@ -1,7 +1,7 @@
 //! What all reads of the catalog have in common: what they are about, which records they want, and
 //! whether the agent's cache may answer.
 
-use axum::http::{HeaderName, HeaderValue};
+use axum::http::{HeaderName, HeaderValue, header::AGE};
 
 use super::{
     context::{Context, Query},
@@ -10,9 +10,10 @@ use super::{
 };
 use crate::{
     agent::Agent,
-    ask::{AskError, Question},
+    ask::AskError,
     catalog::{Form, Lookup, Selection, Subject, Text},
     filter::{Filter, Schema},
+    lookup::Served,
 };
 
 /// A service that can't be: asked for instead of what there is nothing of, so that the answer is
@@ -23,11 +24,13 @@ pub(super) const NO_SERVICE: &str = "";
 const THIS_AGENT: &str = "_agent";
 
 const X_CACHE: HeaderName = HeaderName::from_static("x-cache");
+const HIT: HeaderValue = HeaderValue::from_static("HIT");
+const MISS: HeaderValue = HeaderValue::from_static("MISS");
 
 /// Whether the agent's cache may answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Cache {
-    /// The client's wish for it is passed over.
+    /// The client's wish for it is passed over: only when no server does.
     Never,
     /// If the client wishes it (`cached`), and is told what came of it.
     IfAsked,
@@ -46,20 +49,18 @@ pub(super) async fn answer(cx: Context, subject: Subject, cache: Cache) -> Resul
         // answer; then nothing has to be compiled.
         Filter::of(&lookup).map_err(AskError::from)?;
     }
-    let answer = cx.read(Question::Lookup(lookup)).await?;
+    let Served { answer, age } = cx.look_up(lookup, cache).await?;
     let reply = Reply::answer(answer, Indexed::Yes);
-    Ok(match cache {
-        Cache::IfAsked => missed(reply, cx.query()),
-        Cache::Never => reply,
+    Ok(match age {
+        Some(age) => reply.with_header(X_CACHE, HIT).with_header(AGE, age.as_secs().into()),
+        None if cache == Cache::IfAsked => missed(reply, cx.query()),
+        None => reply,
     })
 }
 
 /// Tells a client that wished the cache would answer that it did not.
 pub(super) fn missed(reply: Reply, query: Query<'_>) -> Reply {
-    match query.has("cached") {
-        true => reply.with_header(X_CACHE, HeaderValue::from_static("MISS")),
-        false => reply,
-    }
+    if query.has("cached") { reply.with_header(X_CACHE, MISS) } else { reply }
 }
 
 /// Compiles the filter of what this agent answers by itself.

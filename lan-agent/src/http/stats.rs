@@ -6,20 +6,23 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use tokio::runtime::Handle;
 use topology::{Member, Role, Status};
 
-use crate::{agent::Agent, catalog::Health, duration, local::Synced};
+use crate::{agent::Agent, cache::Holdings, catalog::Health, duration, local::Synced};
 
 /// Returns all sections.
 pub(super) fn stats(agent: &Agent, members: &[Member]) -> Value {
     let me = &agent.config.me;
     let mut stats = json!({
         "agent": own(agent),
+        "cache": cache(agent),
         "build": { "prerelease": "", "revision": agent.config.revision, "version": me.version },
         "consul": { "acl": "disabled", "server": (me.role == Role::Server).to_string() },
         "runtime": runtime(agent),
         "serf_lan": pool(agent, members),
+        "servers": servers(agent),
     });
     if me.role == Role::Client {
         let server = |it: &&Member| it.profile.role == Role::Server && it.status == Status::Alive;
@@ -52,6 +55,35 @@ fn own(agent: &Agent) -> Value {
             "sync_last_full": ago(last_full),
             "sync_pending": untold.to_string(),
         })
+    })
+}
+
+/// Whether anybody answers, and since when.
+fn servers(agent: &Agent) -> Value {
+    let standing = agent.caller.standing();
+    let standing = standing.borrow();
+    let age = standing.since.elapsed();
+    let began = OffsetDateTime::from_unix_timestamp((agent.now_ms() / 1000) as i64);
+    let began = began.ok().and_then(|now| (now - age).replace_nanosecond(0).ok());
+    let mut servers = json!({
+        "standing": standing.reach.as_str(),
+        "since": began.and_then(|began| began.format(&Rfc3339).ok()).unwrap_or_default(),
+        "for": duration::format(Duration::from_secs(age.as_secs())),
+    });
+    if let Some(why) = standing.cut_off() {
+        servers["reason"] = Value::from(&**why);
+    }
+    servers
+}
+
+/// What the cache holds.
+fn cache(agent: &Agent) -> Value {
+    let Holdings { entries, fresh, bytes, age_max } = agent.cache.holdings(agent.now_ms());
+    json!({
+        "bytes": bytes.to_string(),
+        "entries": entries.to_string(),
+        "kept_fresh": fresh.to_string(),
+        "oldest": duration::format(Duration::from_secs(age_max.as_secs())),
     })
 }
 

@@ -45,6 +45,19 @@ struct Port {
     number: u16,
     sockets: BTreeMap<IpAddr, UdpSocket>,
     advertised: BTreeMap<IpAddr, IpAddr>,
+    /// Where agents that bind another port were seen: clients' links take any that is free.
+    seen: Mutex<BTreeMap<IpAddr, u16>>,
+}
+
+impl Port {
+    fn see(&self, from: SocketAddr) {
+        self.seen.lock().expect("nobody panics in here").insert(from.ip(), from.port());
+    }
+
+    fn of(&self, bound: IpAddr) -> SocketAddr {
+        let seen = self.seen.lock().expect("nobody panics in here");
+        SocketAddr::new(bound, seen.get(&bound).copied().unwrap_or(self.number))
+    }
 }
 
 impl Relay {
@@ -57,8 +70,8 @@ impl Relay {
             for (_, advertised) in hosts {
                 sockets.insert(*advertised, UdpSocket::bind((*advertised, number)).await?);
             }
-            let port =
-                Arc::new(Port { number, sockets, advertised: hosts.iter().copied().collect() });
+            let advertised = hosts.iter().copied().collect();
+            let port = Arc::new(Port { number, sockets, advertised, seen: Mutex::default() });
             for (bound, advertised) in hosts {
                 let (port, ways) = (Arc::clone(&port), Arc::clone(&ways));
                 tasks.push(tokio::spawn(relay(port, ways, *advertised, *bound)));
@@ -107,7 +120,6 @@ async fn relay(
     bound: IpAddr,
 ) {
     let mut buffer = vec![0; PACKET_LEN_MAX];
-    let to = SocketAddr::new(bound, port.number);
     loop {
         // A closed port on the far side shows as an error of the next receive: not our affair.
         let Ok((len, from)) = port.sockets[&advertised].recv_from(&mut buffer).await else {
@@ -116,9 +128,11 @@ async fn relay(
         let way = ways.lock().expect("nobody panics in here").get(&(from.ip(), bound)).copied();
         let way = way.unwrap_or_default();
         let Some(source) = port.advertised.get(&from.ip()).copied() else { continue };
+        port.see(from);
         if way.cut {
             continue;
         }
+        let to = port.of(bound);
         if way.delay.is_zero() {
             let _lost_like_any_packet = port.sockets[&source].send_to(&buffer[..len], to).await;
         } else {

@@ -7,6 +7,7 @@
 mod catalog;
 mod checks;
 mod command_line;
+mod cut_off;
 mod datacenters;
 mod disks;
 mod dns;

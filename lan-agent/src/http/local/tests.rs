@@ -8,9 +8,10 @@ use topology::NodeName;
 
 use super::*;
 use crate::{
+    agent::fixture::profile,
     ask::AskError,
     caller::{Promise, ServerSide},
-    http::tests::fake::{Fake, Got, Rig, profile},
+    http::tests::fake::{Fake, Got, Rig},
     pool::{Order, PoolError},
 };
 

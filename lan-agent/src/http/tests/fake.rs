@@ -1,7 +1,6 @@
 //! A caller that answers what it is told to, an agent around it, and a client.
 
 use std::{
-    collections::BTreeMap,
     io::Read,
     net::SocketAddr,
     sync::{Arc, Mutex},
@@ -15,38 +14,24 @@ use hyper_util::rt::TokioExecutor;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
-    sync::Semaphore,
+    sync::{Semaphore, watch},
     task::JoinHandle,
+    time::Instant,
 };
 use tokio_util::sync::CancellationToken;
-use topology::{NodeId, Profile, Role};
-use uuid::Uuid;
 
 use crate::{
-    agent::{self, Agent},
+    agent::fixture::{self, Fixture},
     ask::{Answer, Ask, AskError, Meta, Outcome},
     caller::{Caller, Promise, ServerSide},
-    catalog::{Node, Text},
-    definition::CheckDefinition,
-    definition::OUTPUT_LEN_MAX,
     http::{self, listen::Place},
-    local::{self, Local, Prober},
     pool,
-    process::Process,
+    standing::{Reach, Standing},
 };
 
 pub(in crate::http) fn found(meta: Meta, body: &str) -> Result<Answer, AskError> {
     let body = Bytes::copy_from_slice(body.as_bytes());
     Ok(Answer { outcome: Outcome::Found, meta, body })
-}
-
-/// Runs no checks: what they say is reported.
-struct Idle;
-
-impl Prober for Idle {
-    fn start(&self, _check: &CheckDefinition) {}
-
-    fn stop(&self, _id: &Text) {}
 }
 
 /// Answers all asks alike, and keeps them.
@@ -56,6 +41,7 @@ pub(in crate::http) struct Fake {
     asks: Mutex<Vec<Ask>>,
     asked: Semaphore,
     cancelled: Arc<Semaphore>,
+    standing: watch::Sender<Standing>,
 }
 
 impl Fake {
@@ -70,6 +56,7 @@ impl Fake {
             asks: Mutex::default(),
             asked: Semaphore::new(0),
             cancelled: Arc::new(Semaphore::new(0)),
+            standing: watch::Sender::new(Standing { reach: Reach::Led, since: Instant::now() }),
         }
     }
 
@@ -118,6 +105,10 @@ impl Caller for Fake {
         })
     }
 
+    fn standing(&self) -> watch::Receiver<Standing> {
+        self.standing.subscribe()
+    }
+
     fn server(&self) -> Option<&dyn ServerSide> {
         self.server.as_deref()
     }
@@ -132,20 +123,6 @@ pub(in crate::http) struct Rig {
     pub(in crate::http) server: JoinHandle<()>,
     pub(in crate::http) pool: pool::Publisher,
     pub(in crate::http) orders: tokio::sync::mpsc::Receiver<pool::Order>,
-}
-
-pub(in crate::http) fn profile(name: &str, role: Role) -> Profile {
-    Profile {
-        name: name.parse().unwrap(),
-        id: NodeId(Uuid::from_u128(7)),
-        dc: "dc1".parse().unwrap(),
-        role,
-        addr: "127.0.0.1:8301".parse().unwrap(),
-        link: Some("127.0.0.1:8300".parse().unwrap()).filter(|_| role == Role::Server),
-        wan: Some("127.0.0.1:8302".parse().unwrap()).filter(|_| role == Role::Server),
-        version: "0.1.0".to_owned(),
-        tags: BTreeMap::from([("expect".to_owned(), "3".to_owned())]),
-    }
 }
 
 impl Rig {
@@ -164,30 +141,8 @@ impl Rig {
 
     fn build(fake: Fake, drain_time: Duration, change: impl FnOnce(&mut http::Config)) -> Self {
         let fake = Arc::new(fake);
-        let (handle, publisher, orders) = pool::channel();
-        let stop = CancellationToken::new();
-        let config = agent::Config {
-            me: profile("n1", Role::Server),
-            primary_dc: "dc1".parse().unwrap(),
-            revision: "abc",
-            build_date: Some("2026-11-21T04:00:00Z"),
-            ask_timeout: agent::ASK_TIMEOUT,
-            drain_time,
-            remote_scripts: false,
-            seed: 1,
-            started_ms: 1_795_221_870_000,
-        };
-        let node = Node { name: "n1".into(), ..Node::default() };
-        let own = local::Config {
-            node,
-            output_delay: Duration::ZERO,
-            discard_output: false,
-            output_len_max: OUTPUT_LEN_MAX,
-        };
-        let local = Local::new(own, None, Arc::new(Idle));
-        let settings = serde_json::json!({ "NodeName": "n1" });
-        let (process, caller) = (Process::default(), fake.clone());
-        let agent = Agent::new(config, settings, handle, caller, local, process, stop.clone());
+        let Fixture { agent, stop, pool, orders } =
+            fixture::agent(fake.clone(), |config| config.drain_time = drain_time);
         let mut config = http::Config::new(vec!["127.0.0.1:0".parse().unwrap()]);
         change(&mut config);
         let (places, run) = http::bind(config, agent).unwrap();
@@ -197,7 +152,7 @@ impl Rig {
             Place::Unix(_) => "127.0.0.1:0".parse().unwrap(),
         };
         let client = Client::http1(addr);
-        Self { addr, fake, client, stop, server, pool: publisher, orders }
+        Self { addr, fake, client, stop, server, pool, orders }
     }
 }
 

@@ -153,7 +153,7 @@ impl Resolver {
     async fn owners(&self, scene: &Scene<'_>, address: IpAddr) -> Result<Reply, AskError> {
         let subject = Subject::Address(address.to_string().into());
         let lookup = lookup(subject, Selection::default());
-        match &*self.source.lookup(None, lookup, scene.settings.freshness).await? {
+        match &*self.source.lookup(None, lookup, scene.settings).await? {
             Found::Residents(residents) => Ok(scene.owners(residents)),
             Found::Node(_) | Found::Instances(_) => Ok(scene.missing()),
         }
@@ -167,8 +167,7 @@ impl Resolver {
         match what {
             What::Node(name, dc) => {
                 let lookup = lookup(Subject::Node(name.clone()), Selection::default());
-                let freshness = scene.settings.freshness;
-                match &*self.source.lookup(dc.as_ref(), lookup, freshness).await? {
+                match &*self.source.lookup(dc.as_ref(), lookup, scene.settings).await? {
                     Found::Node(node) => Ok(scene.node(node.as_ref())),
                     Found::Instances(_) | Found::Residents(_) => Ok(scene.missing()),
                 }
@@ -194,7 +193,7 @@ impl Resolver {
         let tags = tag.into_iter().collect();
         let selection = Selection { tags, ..Selection::default() };
         let lookup = lookup(Subject::Health { service, passing }, selection);
-        self.source.lookup(dc, lookup, scene.settings.freshness).await
+        self.source.lookup(dc, lookup, scene.settings).await
     }
 
     /// Returns a die of its own for each answer, so that none waits for another's.

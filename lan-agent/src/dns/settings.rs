@@ -7,6 +7,8 @@ use std::{cmp::Reverse, fmt, net::SocketAddr, str::FromStr, time::Duration};
 
 use hickory_proto::rr::Name;
 
+use crate::cache::rules::Control;
+
 /// Most answers to somebody who takes 512 bytes only, whatever the configuration says, as in Consul.
 pub const PLAIN_ANSWERS_TOP: usize = 8;
 
@@ -21,8 +23,11 @@ pub struct Settings {
     pub node_ttl: Duration,
     /// How long a service's addresses may be kept.
     pub service_ttl: Ttls,
-    /// How old answers may be.
+    /// How old answers of servers may be.
     pub freshness: Freshness,
+    /// Whether the agent's cache answers, and how old that may be; `None` for only when no server
+    /// does.
+    pub cache: Option<Control>,
     /// Which instances are answered with.
     pub only_passing: bool,
     /// Most answers to somebody who takes 512 bytes only; at most [`PLAIN_ANSWERS_TOP`].
@@ -114,6 +119,7 @@ impl Default for Settings {
             node_ttl: Duration::ZERO,
             service_ttl: Ttls::default(),
             freshness: Freshness::Stale(Freshness::MAX_STALE),
+            cache: None,
             only_passing: false,
             udp_answer_limit: 3,
             a_record_limit: 0,

@@ -1,18 +1,25 @@
 //! The one place through which the DNS interface asks for the catalog.
 //!
-//! Every question becomes an [`Ask`] for records, from any server where the settings allow it. When
-//! that server has not heard from its leader for longer than they allow, the leader is asked.
+//! Every question becomes a lookup of records, from any server where the settings allow it. When
+//! that server has not heard from its leader for longer than they allow, the leader is asked. When
+//! no server answers the agent's cache does; before that if the settings say so.
 
 use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 use topology::Datacenter;
 
-use super::{kept::Kept, records::Found, settings::Freshness};
+use super::{
+    kept::Kept,
+    records::Found,
+    settings::{Freshness, Settings},
+};
 use crate::{
     agent::Agent,
-    ask::{Answer, Ask, AskError, Consistency, Question},
+    ask::{Answer, AskError, Consistency},
+    cache::Key,
     catalog::Lookup,
+    lookup::Inquiry,
 };
 
 /// How long a question may take: the usual resolvers ask somebody else, or give up, after 5 s, and
@@ -35,39 +42,32 @@ impl Source {
         &self,
         dc: Option<&Datacenter>,
         lookup: Lookup,
-        freshness: Freshness,
+        settings: &Settings,
     ) -> Result<Arc<Found>, AskError> {
+        let key = Key {
+            dc: dc.filter(|dc| **dc != self.agent.config.me.dc).cloned(),
+            token: String::new(),
+            lookup,
+        };
         let deadline = Instant::now() + ANSWER_TIMEOUT;
         let ask = |consistency| {
-            let question = Question::Lookup(lookup.clone());
-            self.agent.ask(self.ask(dc, consistency, deadline, question))
+            let inquiry = Inquiry {
+                key: key.clone(),
+                consistency,
+                blocking: None,
+                cached: settings.cache,
+                trace: self.agent.new_trace(),
+                deadline,
+            };
+            async { Ok::<_, AskError>(self.agent.look_up(inquiry).await?.answer) }
         };
-        let answer = match freshness {
+        let answer = match settings.freshness {
             Freshness::Leader => ask(Consistency::Default).await?,
             Freshness::Stale(max) => match ask(Consistency::Stale).await? {
                 Answer { meta, .. } if meta.last_contact > max => ask(Consistency::Default).await?,
                 answer => answer,
             },
         };
-        self.kept.read(dc, &lookup, answer.body)
-    }
-
-    fn ask(
-        &self,
-        dc: Option<&Datacenter>,
-        consistency: Consistency,
-        deadline: Instant,
-        question: Question,
-    ) -> Ask {
-        Ask {
-            dc: dc.filter(|dc| **dc != self.agent.config.me.dc).cloned(),
-            consistency,
-            blocking: None,
-            token: String::new(),
-            trace: self.agent.new_trace(),
-            request: self.agent.new_request(),
-            deadline,
-            question,
-        }
+        self.kept.read(dc, &key.lookup, answer.body)
     }
 }

@@ -2,12 +2,14 @@
 
 use std::{fs, time::Duration};
 
+use hickory_proto::rr::RecordType;
 use hyper::{Method, StatusCode};
 use serde_json::{Value, json};
 use tests::harness::{
     agent::Agent,
     client::{Client, Response},
     cluster::Cluster,
+    dns::{Asker, said},
     until,
 };
 use tokio::task::JoinSet;
@@ -19,6 +21,8 @@ const KNOWN_MAX: Duration = Duration::from_secs(40);
 
 /// Blocking queries that are under way at the moment of the cut.
 const WAITING: usize = 1000;
+
+const DNS: u16 = 8600;
 
 const WEB: &str = "/v1/health/service/web";
 const STALE: &str = "/v1/health/service/web?stale";
@@ -46,6 +50,15 @@ async fn finds(client: &Client, path: &str, expected: &[&str]) -> Response {
         if found == expected { Ok(response) } else { Err(format!("{found:?}")) }
     })
     .await
+}
+
+/// Waits until DNS knows so many instances.
+async fn names_count(asker: &Asker, count: usize) {
+    until(KNOWN_MAX, &format!("{count} addresses by DNS"), async || {
+        let (code, answers) = said(&asker.ask("web.service.consul", RecordType::A).await?);
+        if answers.len() == count { Ok(()) } else { Err(format!("{code}: {answers:?}")) }
+    })
+    .await;
 }
 
 /// How an agent says it stands.
@@ -83,7 +96,10 @@ async fn refuses(client: &Client, reason: &str) {
 async fn a_minority_goes_on_with_what_may_be_stale_and_refuses_the_rest() {
     let mut cluster = Cluster::plan_relayed(&dc1(5, 3)).await;
     for agent in &mut cluster.agents {
-        agent.configure(json!({ "performance": { "rpc_hold_timeout": "1s" } }));
+        agent.configure(json!({
+            "performance": { "rpc_hold_timeout": "1s" },
+            "ports": { "dns": DNS, "https": -1 },
+        }));
     }
     cluster.launch().await;
     let [inside, dies, outside] = [5, 6, 7];
@@ -98,6 +114,8 @@ async fn a_minority_goes_on_with_what_may_be_stale_and_refuses_the_rest() {
     for path in [WEB, STALE, CACHED] {
         finds(&here, path, &[inside_name, dies_name, outside_name]).await;
     }
+    let asker = Asker((cluster.agents[inside].host, DNS).into());
+    names_count(&asker, 3).await;
 
     let cut: Vec<_> = [0, 1, inside, dies].map(|place| cluster.agents[place].host).to_vec();
     cluster.relay.as_ref().unwrap().isolate(&cut);
@@ -116,6 +134,7 @@ async fn a_minority_goes_on_with_what_may_be_stale_and_refuses_the_rest() {
     for path in [STALE, CACHED] {
         finds(&here, path, &[inside_name]).await;
     }
+    names_count(&asker, 1).await;
     // The majority goes on, without those it can't see.
     finds(&there, "/v1/health/service/web?passing", &[outside_name]).await;
     until(KNOWN_MAX, "the majority takes writes", async || {
@@ -135,8 +154,12 @@ async fn a_minority_goes_on_with_what_may_be_stale_and_refuses_the_rest() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_agent_without_servers_answers_from_its_cache_over_restarts_until_they_are_back() {
-    let mut cluster = Cluster::start(&dc1(1, 1)).await;
+    let mut cluster = Cluster::plan(&dc1(1, 1));
+    cluster.agents[1].configure(json!({ "ports": { "dns": DNS, "https": -1 } }));
+    cluster.launch().await;
+    let asker = Asker((cluster.agents[1].host, DNS).into());
     register(&cluster.agents[1], "web").await;
+    names_count(&asker, 1).await;
     let client_name = cluster.agents[1].name.clone();
     let own = [client_name.as_str()];
     let client = cluster.agents[1].client();
@@ -175,6 +198,7 @@ async fn an_agent_without_servers_answers_from_its_cache_over_restarts_until_the
     for path in [STALE, CACHED] {
         finds(&client, path, &own).await;
     }
+    names_count(&asker, 1).await;
 
     // The server comes back with nothing: it learns what runs here.
     fs::remove_dir_all(cluster.agents[0].data_dir()).unwrap();

@@ -167,7 +167,7 @@ async fn garbage_is_refused_in_a_few_bytes_and_hurts_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_other_datacenter_has_names_until_it_is_lost() {
+async fn the_other_datacenter_has_names_and_keeps_those_that_are_known_when_it_is_lost() {
     let shape = |dc| Shape { dc, servers: 1, clients: 1 };
     let mut cluster = cluster(&[shape("dc1"), shape("dc2")], json!({})).await;
     register(&cluster.agents[3], json!({ "Name": "web", "Port": 80 })).await;
@@ -183,8 +183,10 @@ async fn the_other_datacenter_has_names_until_it_is_lost() {
     }
     cluster.agents[2].kill();
     for agent in &cluster.agents[..2] {
-        let answer = asker(agent).ask("web.service.dc2.consul.", A).await.unwrap();
+        let answer = asker(agent).ask("db.service.dc2.consul.", A).await.unwrap();
         assert_eq!(said(&answer), (ResponseCode::ServFail, vec![]));
+        // What was asked for before is answered with what was last known.
+        shown(agent, "web.service.dc2.consul.", A, found).await;
         let home = cluster.agents[0].host.to_string();
         shown(agent, "dc1-s1.node.consul.", A, (FOUND, &[&home])).await;
     }
@@ -196,8 +198,9 @@ async fn a_client_without_servers_says_so_at_once() {
     let host = cluster.agents[1].host.to_string();
     shown(&cluster.agents[1], "dc1-c1.node.consul.", A, (FOUND, &[&host])).await;
     cluster.agents[0].kill();
-    let answer = asker(&cluster.agents[1]).ask("dc1-c1.node.consul.", A).await.unwrap();
+    let answer = asker(&cluster.agents[1]).ask("dc1-s1.node.consul.", A).await.unwrap();
     assert_eq!(answer.response_code, ResponseCode::ServFail);
+    shown(&cluster.agents[1], "dc1-c1.node.consul.", A, (FOUND, &[&host])).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use lan_agent::{
+    cache::rules::Control,
     dns::settings::{Freshness, Recursors, Settings, Soa, Strategy, Ttls, Zone},
     duration,
 };
@@ -24,6 +25,11 @@ pub struct Dns {
     /// How long ago a server may have heard from its leader to answer.
     #[serde(serialize_with = "super::go")]
     pub max_stale: Duration,
+    /// Whether the agent's cache answers.
+    pub use_cache: bool,
+    /// How old what it answers may be; zero: no bound.
+    #[serde(serialize_with = "super::go")]
+    pub cache_max_age: Duration,
     /// Whether instances that are warning are left out, too.
     pub only_passing: bool,
     /// Most answers to a client that takes 512 bytes only.
@@ -78,6 +84,10 @@ impl Dns {
                 true => Freshness::Stale(self.max_stale),
                 false => Freshness::Leader,
             },
+            cache: self.use_cache.then_some(Control {
+                max_age: Some(self.cache_max_age).filter(|age| !age.is_zero()),
+                ..Control::default()
+            }),
             only_passing: self.only_passing,
             udp_answer_limit: self.udp_answer_limit,
             a_record_limit: self.a_record_limit,

@@ -55,6 +55,8 @@ impl Build<'_> {
             service_ttl: self.service_ttl(),
             allow_stale: flag("dns_config.allow_stale", true),
             max_stale: time("dns_config.max_stale").unwrap_or(Freshness::MAX_STALE),
+            use_cache: flag("dns_config.use_cache", false),
+            cache_max_age: time("dns_config.cache_max_age").unwrap_or_default(),
             only_passing: flag("dns_config.only_passing", false),
             udp_answer_limit: udp_answer_limit.min(PLAIN_ANSWERS_TOP),
             a_record_limit,
@@ -121,6 +123,8 @@ impl Build<'_> {
 
 #[cfg(test)]
 mod tests {
+    use lan_agent::cache::rules::Control;
+
     use super::*;
     use crate::config::{Host, Problems, agent::Agent, build, flags::Request, source};
 
@@ -149,6 +153,7 @@ mod tests {
             alt_domain = "other"
             dns_config {
                 node_ttl = "1s" service_ttl { web = "2s" "*" = "3s" } max_stale = "4s"
+                use_cache = true cache_max_age = "5s"
                 only_passing = true udp_answer_limit = 50 a_record_limit = 5 enable_truncate = true
                 disable_compression = true enable_additional_node_meta_txt = false
                 soa { refresh = 6 retry = 7 expire = 8 min_ttl = 9 }
@@ -165,6 +170,8 @@ mod tests {
         assert_eq!((settings.service_ttl.of("web"), settings.service_ttl.of("db")), (2, 3));
         assert_eq!(settings.freshness, Freshness::Stale(Duration::from_secs(4)));
         assert_eq!((settings.udp_answer_limit, settings.a_record_limit), (PLAIN_ANSWERS_TOP, 5));
+        let max_age = Some(Duration::from_secs(5));
+        assert_eq!(settings.cache, Some(Control { max_age, ..Control::default() }));
         assert!(settings.only_passing && settings.truncate);
         assert!(!settings.compress && !settings.node_meta_txt);
         let soa = settings.soa;

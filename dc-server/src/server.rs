@@ -168,6 +168,7 @@ impl Inside for InsideServer {
             term: server.raft.term(),
             applied: server.raft.applied(),
             load: server.dispatch.load(),
+            ..Word::default()
         }
     }
 

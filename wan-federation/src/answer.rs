@@ -6,6 +6,7 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use certs::{
     identity::Identity,
@@ -19,6 +20,7 @@ use crate::{
     envelope::Envelope,
     forward::Promise,
     inbox::Message,
+    matrix::Written,
     metrics::Metrics,
     pool::{PACKET, ROSTER},
     sight::Sight,
@@ -30,6 +32,9 @@ pub const ENVELOPE: Kind = Kind(1);
 
 /// What a server sees, told to its fellow servers.
 pub const SIGHT: Kind = Kind(4);
+
+/// What a server's datacenter holds of the others; answered with its row of the matrix.
+pub const ROW: Kind = Kind(5);
 
 /// Refused: the envelope could not be read.
 pub const REFUSED_ENVELOPE: u16 = Refusal::SERVICE_MIN;
@@ -62,6 +67,8 @@ pub(crate) struct Door {
     pub(crate) dc: Datacenter,
     pub(crate) inside: Arc<dyn Inside>,
     pub(crate) inbox: mpsc::Sender<Message>,
+    /// The own row of the matrix as others read it.
+    pub(crate) row: Arc<ArcSwap<Written>>,
     pub(crate) metrics: Arc<Metrics>,
 }
 
@@ -123,6 +130,7 @@ impl Service for Door {
                 Box::pin(std::future::ready(Ok(Bytes::new())))
             }
             SIGHT => self.sight(&peer, from, &request.body),
+            ROW => Box::pin(std::future::ready(Ok(self.row.load().bytes.clone()))),
             Kind(kind) => refuse(Refusal::new(
                 REFUSED_KIND,
                 format_args!("this server does not know request kind {kind}: upgrade it"),
@@ -135,7 +143,7 @@ impl Service for Door {
     }
 
     fn word(&self) -> Bytes {
-        self.inside.word().encode()
+        Word { row: self.row.load().mark, ..self.inside.word() }.encode()
     }
 }
 

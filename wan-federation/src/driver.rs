@@ -6,17 +6,19 @@
 use std::{collections::BTreeMap, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
+use bytes::Bytes;
 use certs::link::{self, Endpoint, PathState, Request};
 use tokio::{
     sync::{mpsc, watch as signal},
     time::{Instant, MissedTickBehavior, interval, sleep_until, timeout},
 };
-use topology::{Member, Profile, gossip::Input};
+use topology::{Datacenter, Member, Profile, gossip::Input};
 use tracing::{debug, info, warn};
 
 use crate::{
-    answer::{Inside, SIGHT},
+    answer::{Inside, ROW, SIGHT},
     inbox::Message,
+    matrix::Written,
     metrics::Metrics,
     pool::{self, Census, Pool},
     seeds::Seeds,
@@ -36,6 +38,9 @@ const SIGHT_INTERVAL: Duration = Duration::from_millis(500);
 /// How long telling a fellow server may take: after that, the next sight is on its way.
 const SIGHT_MAX: Duration = Duration::from_secs(1);
 
+/// How long asking for a row of the matrix may take: it is asked for again.
+const ROW_MAX: Duration = Duration::from_secs(3);
+
 /// How often the own LAN's servers are looked through for those missing in the WAN pool.
 const FLOOD_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -53,6 +58,7 @@ const MESSAGES_MAX: usize = 64;
 pub(crate) struct Board {
     pub(crate) members: Arc<ArcSwap<Vec<Member>>>,
     pub(crate) table: Arc<ArcSwap<Table>>,
+    pub(crate) row: Arc<ArcSwap<Written>>,
     /// Goes up when members or verdicts changed.
     pub(crate) changes: Arc<signal::Sender<u64>>,
 }
@@ -145,6 +151,9 @@ impl Driver {
                     self.watch.told(self.start.elapsed(), profile.name.clone(), sight);
                 }
             }
+            Message::Row { dc, by, row } => {
+                self.watch.told_row(self.start.elapsed(), dc, by, &row);
+            }
             Message::Resolved { host, addrs } => {
                 self.seeds.resolved(&host, &addrs);
                 self.join(addrs);
@@ -188,6 +197,8 @@ impl Driver {
             self.metrics.datacenters(&step.table);
         }
         self.board.table.store(Arc::new(step.table));
+        self.board.row.store(step.row);
+        self.ask_rows(&step.wanted);
         if !step.changes.is_empty() {
             step.changes.iter().for_each(log);
             self.changed();
@@ -265,6 +276,26 @@ impl Driver {
                     debug!(fellow = %target.addr, %error, "fellow server not told what is seen");
                 }
                 None
+            });
+        }
+    }
+
+    /// Asks servers what their datacenters hold of the others.
+    fn ask_rows(&mut self, wanted: &[(Datacenter, SocketAddr)]) {
+        for (dc, addr) in wanted {
+            let Some(member) = self.pool.member_at(*addr) else { continue };
+            let (dc, by) = (dc.clone(), member.profile.name.clone());
+            let (endpoint, target) = (self.endpoint.clone(), self.pool.target(*addr));
+            let deadline = Instant::now() + ROW_MAX;
+            let request = Request { kind: ROW, deadline, body: Bytes::new() };
+            self.pool.spawn(async move {
+                match endpoint.call(&target, request).await {
+                    Ok(reply) => Some(Message::Row { dc, by, row: reply.body }),
+                    Err(error) => {
+                        debug!(server = %target.addr, %error, "row of the matrix not read");
+                        None
+                    }
+                }
             });
         }
     }

@@ -28,6 +28,7 @@ use crate::{
     error::{ForwardError, PoolError},
     forward::{Carrier, CarryError, Forwarder, Promise},
     inbox::{INBOX_MAX, Message},
+    matrix::{Matrix, Written},
     metrics::Metrics,
     pool::{self, Census, Pool, ROSTER},
     seeds::Seeds,
@@ -101,11 +102,13 @@ impl Federation {
     ) -> Result<(Self, impl Future<Output = ()> + Send + 'static + use<>), LinkError> {
         let metrics = Arc::new(Metrics::resolve());
         let (sender, inbox) = mpsc::channel(INBOX_MAX);
+        let row = Arc::<ArcSwap<Written>>::default();
         let mut me = config.me;
         let door = Door {
             dc: me.dc.clone(),
             inside: inside.clone(),
             inbox: sender.clone(),
+            row: row.clone(),
             metrics: metrics.clone(),
         };
         let link = link::Config {
@@ -125,6 +128,7 @@ impl Federation {
         let board = Board {
             members: Arc::default(),
             table: Arc::new(ArcSwap::from_pointee(Table::default())),
+            row,
             changes: Arc::new(signal::Sender::new(0)),
         };
         let engine = Engine::new(config.gossip, me.clone(), config.boot, config.seed);
@@ -183,6 +187,11 @@ impl Federation {
         std::iter::once((self.0.me.dc.clone(), own))
             .chain(others.map(|(dc, remote)| (dc.clone(), remote.verdict.clone())))
             .collect()
+    }
+
+    /// Returns what each datacenter holds of each other one, as far as it was told.
+    pub fn matrix(&self) -> Arc<Matrix> {
+        self.0.board.table.load().matrix.clone()
     }
 
     /// Returns the members of the WAN pool, failed and left ones included, sorted by `node.dc`.

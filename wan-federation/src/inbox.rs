@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 use certs::identity::Identity;
 use tokio::sync::oneshot;
-use topology::Profile;
+use topology::{Datacenter, NodeName, Profile};
 
 use crate::sight::Sight;
 
@@ -23,6 +23,8 @@ pub(crate) enum Message {
     Export { reply: oneshot::Sender<Bytes> },
     /// A fellow server says what it sees.
     Sight { from: SocketAddr, sight: Sight },
+    /// A server said what its datacenter holds of the others.
+    Row { dc: Datacenter, by: NodeName, row: Bytes },
     /// A name to join by was looked up.
     Resolved { host: String, addrs: Vec<SocketAddr> },
     /// These addresses are to be joined by.

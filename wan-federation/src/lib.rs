@@ -27,6 +27,8 @@ pub mod watch;
 
 pub mod verdict;
 
+pub mod matrix;
+
 pub mod routes;
 
 pub mod gate;
@@ -46,5 +48,6 @@ pub use envelope::{Consistency, Envelope};
 pub use error::{Effect, ForwardError, PoolError};
 pub use federation::{Config, Federation, Randomness};
 pub use forward::Promise;
+pub use matrix::Matrix;
 pub use verdict::{Degradation, Health, Verdict};
 pub use word::Word;

@@ -10,6 +10,7 @@ use topology::{Datacenter, NodeName};
 
 use crate::{
     gate::Gate,
+    matrix::{Cell, Matrix, Row},
     routes::{self, Candidate, Reach},
     verdict::Verdict,
     word::Word,
@@ -42,6 +43,8 @@ pub(crate) struct Remote {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Table {
     pub(crate) remotes: BTreeMap<Datacenter, Remote>,
+    /// What each datacenter holds of each other one.
+    pub(crate) matrix: Arc<Matrix>,
 }
 
 impl Server {
@@ -69,6 +72,13 @@ impl Remote {
 }
 
 impl Table {
+    /// Returns the own row of the matrix.
+    pub(crate) fn row(&self) -> Row {
+        let cell =
+            |remote: &Remote| Cell { health: Some(remote.verdict.health), rtt: remote.rtt() };
+        Row(self.remotes.iter().map(|(dc, remote)| (dc.clone(), cell(remote))).collect())
+    }
+
     /// Returns the datacenters, the nearest first.
     pub(crate) fn by_distance(&self) -> Vec<(&Datacenter, &Remote)> {
         let mut remotes: Vec<_> = self.remotes.iter().collect();

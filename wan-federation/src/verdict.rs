@@ -92,6 +92,19 @@ impl Health {
             Health::Left => "left",
         }
     }
+
+    /// Returns the health of this name; `None` for one that a later version may know.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|health| health.as_str() == name)
+    }
+
+    /// Tells whether there is any use in sending a request there.
+    pub fn takes_requests(self) -> bool {
+        match self {
+            Health::Healthy | Health::Degraded(_) => true,
+            Health::Lost | Health::Left => false,
+        }
+    }
 }
 
 impl fmt::Display for Health {

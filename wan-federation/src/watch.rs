@@ -22,6 +22,10 @@ use topology::{Datacenter, Member, NodeName, Profile, Status};
 
 use crate::{
     gate::{self, Gate},
+    matrix::{
+        Written,
+        gather::{Gather, Source},
+    },
     routes::Reach,
     sight::Sight,
     table::{Remote, Server, Table},
@@ -89,6 +93,10 @@ pub(crate) struct Step {
     pub(crate) changes: Vec<Change>,
     pub(crate) table: Table,
     pub(crate) sight: Sight,
+    /// The own row of the matrix.
+    pub(crate) row: Arc<Written>,
+    /// Servers to ask for their datacenters' rows.
+    pub(crate) wanted: Vec<(Datacenter, SocketAddr)>,
 }
 
 struct Tracked {
@@ -114,12 +122,19 @@ pub(crate) struct Watch {
     servers: BTreeMap<Key, Tracked>,
     fellows: BTreeMap<NodeName, Fellow>,
     judges: BTreeMap<Datacenter, (Judge, Arc<Gate>)>,
+    gather: Gather,
 }
 
 impl Watch {
     /// Starts with nobody known.
     pub(crate) fn new(me: Profile) -> Self {
-        Self { me, servers: BTreeMap::new(), fellows: BTreeMap::new(), judges: BTreeMap::new() }
+        Self {
+            gather: Gather::new(me.dc.clone(), me.name.clone()),
+            me,
+            servers: BTreeMap::new(),
+            fellows: BTreeMap::new(),
+            judges: BTreeMap::new(),
+        }
     }
 
     /// Takes in what a fellow server of the own datacenter sees.
@@ -127,6 +142,11 @@ impl Watch {
         if fellow != self.me.name {
             self.fellows.insert(fellow, Fellow { sight, at: now });
         }
+    }
+
+    /// Takes in what a server of another datacenter says that this one holds of the others.
+    pub(crate) fn told_row(&mut self, now: Duration, dc: Datacenter, by: NodeName, row: &[u8]) {
+        self.gather.told(now, dc, by, row);
     }
 
     /// Takes in the members of the WAN pool and the paths to them, and judges.
@@ -143,7 +163,10 @@ impl Watch {
         let fellows = self.observing_fellows(now);
         let sight = self.sight(now);
         let changes = self.judge(now, &sight, &fellows);
-        Step { changes, table: self.table(), sight }
+        let mut table = self.table();
+        let wanted = self.gather.step(now, table.row(), &self.sources());
+        table.matrix = self.gather.matrix().clone();
+        Step { changes, table, sight, row: self.gather.own().clone(), wanted }
     }
 
     fn follow_members(&mut self, now: Duration, members: &[Member]) {
@@ -230,6 +253,21 @@ impl Watch {
             });
         }
         changes
+    }
+
+    /// Returns the servers whose datacenters' rows can be asked for.
+    fn sources(&self) -> Vec<Source> {
+        let heard = self.servers.iter().filter(|((dc, _), tracked)| {
+            *dc != self.me.dc && tracked.path == Path::Up && !tracked.left
+        });
+        let source = |((dc, node), tracked): (&Key, &Tracked)| Source {
+            dc: dc.clone(),
+            node: node.clone(),
+            addr: tracked.addr,
+            rtt: tracked.rtt,
+            mark: tracked.word.map_or(0, |word| word.row),
+        };
+        heard.map(source).collect()
     }
 
     fn table(&self) -> Table {

@@ -29,12 +29,16 @@ pub struct Word {
     /// How many requests it has under way.
     #[serde(default)]
     pub load: u32,
+    /// Tells the row of the matrix that it has from others ([`crate::matrix`]); 0: none. The
+    /// federation itself writes it.
+    #[serde(default)]
+    pub row: u32,
 }
 
 impl Word {
     /// Writes the word as it travels; never longer than [`WORD_LEN_MAX`].
     pub fn encode(&self) -> Bytes {
-        // Five named numbers are below 100 bytes and can't fail to be written to memory; were
+        // Six named numbers are below 100 bytes and can't fail to be written to memory; were
         // they to, an empty word says "nothing known", which is true.
         rmp_serde::to_vec_named(self).map(Bytes::from).unwrap_or_default()
     }
@@ -57,14 +61,16 @@ mod tests {
 
     #[test]
     fn golden_bytes_stay() {
-        let word = Word { leader_known: true, is_leader: false, term: 7, applied: 300, load: 2 };
-        let mut expect = vec![0x85];
+        let word =
+            Word { leader_known: true, is_leader: false, term: 7, applied: 300, load: 2, row: 9 };
+        let mut expect = vec![0x86];
         for (name, value) in [
             ("leader_known", &[0xc3][..]),
             ("is_leader", &[0xc2]),
             ("term", &[7]),
             ("applied", &[0xcd, 0x01, 0x2c]),
             ("load", &[2]),
+            ("row", &[9]),
         ] {
             expect.push(0xa0 | name.len() as u8);
             expect.extend_from_slice(name.as_bytes());
@@ -87,9 +93,9 @@ mod tests {
     proptest! {
         #[test]
         fn any_word_comes_back_and_fits(
-            leader_known: bool, is_leader: bool, term: u64, applied: u64, load: u32
+            leader_known: bool, is_leader: bool, term: u64, applied: u64, load: u32, row: u32
         ) {
-            let word = Word { leader_known, is_leader, term, applied, load };
+            let word = Word { leader_known, is_leader, term, applied, load, row };
             let bytes = word.encode();
             prop_assert!(bytes.len() <= WORD_LEN_MAX);
             prop_assert_eq!(Word::decode(&bytes), Some(word));

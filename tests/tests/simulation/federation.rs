@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, time::Duration};
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
 use tests::{
     fabric::{Link, simulate},
-    globe::{Globe, Place},
+    globe::{Globe, Place, datacenter},
     seeds,
 };
 use tokio::{task::JoinSet, time::Instant};
@@ -20,6 +20,9 @@ const ENDS_WITHIN: Duration = Duration::from_secs(2);
 
 /// Promise P3: the same when the verdict is in.
 const ENDS_AT_ONCE: Duration = Duration::from_millis(50);
+
+/// A verdict of one datacenter is known in the others: a heartbeat and a question later.
+const TOLD_WITHIN: Duration = Duration::from_secs(3);
 
 /// A minute: more than enough to settle when nothing is in the way.
 const SETTLED: Duration = Duration::from_secs(60);
@@ -208,6 +211,18 @@ fn a_partition_between_two_datacenters_is_seen_on_both_sides_and_heals() {
         };
         globe.until(KNOWN_WITHIN, "both sides know", split).await;
         assert_eq!(globe.held(Place { dc: 3, server: 1 }, 1), Some(Health::Healthy));
+        let told = |globe: &Globe| {
+            (1..=3).all(|server| {
+                let matrix = globe.at(Place { dc: 3, server }).matrix();
+                let reaches = |from, to| matrix.reaches(&datacenter(from), &datacenter(to));
+                reaches(1, 2).is_none() && reaches(2, 1).is_none() && reaches(1, 3).is_some()
+            })
+        };
+        globe.until(TOLD_WITHIN, "dc3 knows that the other two can't reach each other", told).await;
+        let matrix = globe.at(Place { dc: 1, server: 2 }).matrix();
+        let by_way_of_three = matrix.reaches(&datacenter(3), &datacenter(2));
+        assert!(by_way_of_three.is_some_and(|rtt| rtt < Duration::from_millis(60)));
+        assert_eq!(matrix.reaches(&datacenter(2), &datacenter(3)), None, "nobody can ask dc2");
         globe.fabric.heal_all();
         globe.until(SETTLED, "all is well again", Globe::is_well).await;
     });

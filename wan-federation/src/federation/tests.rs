@@ -102,6 +102,7 @@ impl World {
             dc: "dc9".parse().unwrap(),
             inside: Arc::new(Fake::default()),
             inbox: mpsc::channel(1).0,
+            row: Arc::default(),
             metrics: Arc::new(Metrics::resolve()),
         };
         Endpoint::bind(config, &Kernel, Arc::new(door)).unwrap()

@@ -77,7 +77,7 @@ impl Stage {
         }
         let verdict = Verdict { health, since: Duration::ZERO, evidence: "evidence".to_owned() };
         let remote = Remote { verdict, servers, gate: Gate::new(4) };
-        let table = Table { remotes: [(dc2, remote)].into() };
+        let table = Table { remotes: [(dc2, remote)].into(), ..Table::default() };
         let carrier = Arc::new(Actors::default());
         let table = Arc::new(ArcSwap::from_pointee(table));
         let dc1 = Datacenter::new("dc1").unwrap();

@@ -4,6 +4,7 @@
 # make fix      formats, and applies what clippy can mend by itself
 # make bench    measures Causeway and Consul side by side (docs/benchmarks.md)
 # make fuzz     feeds every parser of untrusted bytes for FUZZ_SECONDS (60) each
+# make clients  the life of a service with clients that others wrote: py-consul, python-consul, dig, HAProxy
 # make release  one static binary: target/static/x86_64-unknown-linux-gnu/release/causeway
 
 CARGO ?= cargo
@@ -13,7 +14,7 @@ DENY_VERSION := 0.20.2
 ADVISORIES := $(wildcard $(or $(CARGO_HOME),$(HOME)/.cargo)/advisory-dbs)
 TARGET := $(shell rustc -vV | sed -n 's/^host: //p')
 
-.PHONY: demo build test verify fmt clippy doc deny bench fix fuzz release
+.PHONY: demo build test verify fmt clippy doc deny bench fix fuzz clients release
 
 demo:
 	$(CARGO) build --locked --release --bin causeway
@@ -61,6 +62,11 @@ bench:
 # What makes a parser panic is saved to tests/corpus, where `make test` finds it again.
 fuzz:
 	$(CARGO) run --locked -p tests --bin fuzz -- --seconds $(or $(FUZZ_SECONDS),60) $(FUZZ_FLAGS)
+
+# From PyPI and Debian (dnsutils, haproxy, python3-venv); the script says what is missing.
+clients:
+	$(CARGO) build --locked --bin causeway
+	tests/clients/run.sh
 
 fix:
 	$(CARGO) clippy --fix --allow-dirty --allow-staged --workspace --all-targets

@@ -51,7 +51,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 use topology::{Datacenter, NodeName, Role};
 
-pub use self::{endpoint::Endpoint, sockets::Sockets};
+pub use self::{endpoint::Endpoint, frame::understands, sockets::Sockets};
 pub use crate::verify::{Accept, Expect};
 use crate::{identity::Identity, store::Keys};
 

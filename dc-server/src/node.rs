@@ -424,6 +424,7 @@ fn complete(
         ask_timeout: config.limits.rpc_client_timeout,
         drain_time: if config.is_server() { config.leave.drain_time } else { Duration::ZERO },
         remote_scripts: config.checks.remote_scripts,
+        translate_wan: config.translate_wan,
         cache_file: data_dir.as_ref().map(|dir| dir.path().join("cache")),
         seed: world.seed,
         started_ms: world.boot_ms,

@@ -54,6 +54,9 @@ pub struct Config {
     /// Whether those who call the agent may register checks that run programs
     /// (`enable_script_checks`).
     pub remote_scripts: bool,
+    /// Whether what is in another datacenter is shown with the addresses that it has on the WAN
+    /// (`translate_wan_addrs`).
+    pub translate_wan: bool,
     /// The file that keeps the cache over restarts; `None` keeps nothing.
     pub cache_file: Option<PathBuf>,
     /// Makes ids; different at each start.

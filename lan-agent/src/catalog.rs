@@ -11,7 +11,7 @@
 //! ignored and missing ones have their default. How Consul shows them in JSON is the business of
 //! the interfaces.
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{borrow::Cow, collections::BTreeMap, fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
@@ -32,6 +32,9 @@ pub const SERVICE_MAINTENANCE: &str = "_service_maintenance:";
 
 /// The service that stands for the servers themselves.
 pub const SERVERS: &str = "consul";
+
+/// The tag of the address that counts in other datacenters.
+pub const WAN: &str = "wan";
 
 /// What a check says, from best to worst.
 #[derive(
@@ -211,6 +214,17 @@ impl Node {
         let Node { name, id, address, tagged_addresses, meta } = self;
         sum([name, id, address]) + texts_len(tagged_addresses) + texts_len(meta)
     }
+
+    /// Returns it with the address that counts where it is seen from: over the WAN that of the WAN,
+    /// if it has one.
+    pub fn seen(&self, wan: bool) -> Cow<'_, Node> {
+        match self.tagged_addresses.get(WAN) {
+            Some(address) if wan && !address.is_empty() => {
+                Cow::Owned(Node { address: address.clone(), ..self.clone() })
+            }
+            _ => Cow::Borrowed(self),
+        }
+    }
 }
 
 impl Service {
@@ -219,6 +233,18 @@ impl Service {
         let Service { id, name, kind, address, tagged_addresses, tags, meta, .. } = self;
         let tagged = tagged_addresses.iter().map(|(tag, at)| tag.len() + at.address.len());
         sum([id, name, kind, address]) + sum(tags) + texts_len(meta) + tagged.sum::<usize>()
+    }
+
+    /// Returns it with the address and the port that count where it is seen from: over the WAN
+    /// those of the WAN, if it has them.
+    pub fn seen(&self, wan: bool) -> Cow<'_, Service> {
+        match self.tagged_addresses.get(WAN) {
+            Some(ServiceAddress { address, port }) if wan && !address.is_empty() => {
+                let port = if *port == 0 { self.port } else { *port };
+                Cow::Owned(Service { address: address.clone(), port, ..self.clone() })
+            }
+            _ => Cow::Borrowed(self),
+        }
     }
 }
 
@@ -383,6 +409,9 @@ pub struct Selection {
     /// The node to be near to; empty for no order.
     #[serde(rename = "near", default, skip_serializing_if = "is_empty")]
     pub near: Text,
+    /// Whether addresses are wanted as they count in other datacenters.
+    #[serde(rename = "wan", default, skip_serializing_if = "std::ops::Not::not")]
+    pub wan: bool,
 }
 
 fn is_empty(text: &Text) -> bool {

@@ -27,7 +27,7 @@ pub mod settings;
 
 use std::{future::Future, io, net::SocketAddr, sync::Arc};
 
-use self::{resolve::Resolver, serve::Sockets, settings::Settings};
+use self::{request::Incoming, resolve::Resolver, serve::Sockets, settings::Settings};
 use crate::agent::Agent;
 
 /// How the interface listens and answers.
@@ -68,6 +68,15 @@ impl Dns {
         settings.recursors.leave_out(&self.places);
         self.resolver.replace(settings);
     }
+}
+
+/// Tells whether a datagram is a question, and what its name asks for can be told: for those who
+/// feed the parsers with any bytes.
+pub fn understands(bytes: &[u8]) -> bool {
+    let settings = Settings::default();
+    let Incoming::Question(request) = request::parse(bytes) else { return false };
+    let asked = name::parse(&request.query.name, request.query.query_type, &settings);
+    asked != name::Asked::Elsewhere
 }
 
 /// Listens at the configured addresses. Returns a handle, and what answers until the agent stops.

@@ -121,5 +121,12 @@ pub fn bind(
     serve::bind(config, agent)
 }
 
+/// Tells whether the parameters of a request make sense: for those who feed the parsers with any
+/// bytes. The first line is the request's target; those that follow are its `Cache-Control`,
+/// `traceparent` and `X-Consul-Token`.
+pub fn understands(bytes: &[u8]) -> bool {
+    context::understands(bytes)
+}
+
 #[cfg(test)]
 mod tests;

@@ -60,7 +60,9 @@ pub struct Served {
 
 impl Agent {
     /// Answers a lookup.
-    pub async fn look_up(self: &Arc<Self>, inquiry: Inquiry) -> Result<Served, AskError> {
+    pub async fn look_up(self: &Arc<Self>, mut inquiry: Inquiry) -> Result<Served, AskError> {
+        let Key { dc, lookup, .. } = &mut inquiry.key;
+        lookup.selection.wan = dc.is_some() && self.config.translate_wan;
         match inquiry.cached {
             Some(control) => self.answer_from_cache(inquiry, control).await,
             None => self.answer_from_servers(inquiry).await,

@@ -17,19 +17,23 @@ use std::{
 };
 
 use bytes::Bytes;
+use certs::link;
 use dc_server::config::hcl;
 use lan_agent::{
     ask::wire::{decode_ask, decode_reply},
-    definition,
+    definition, dns,
     filter::{self, Filter, Schema},
+    http,
+    pool::seal,
 };
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
 use tokio::time::Instant;
 use topology::{
-    NodeId, Profile, Role,
+    Datacenter, NodeId, Profile, Role,
     gossip::{Config, Engine, Input},
 };
 use uuid::Uuid;
+use wan_federation::{envelope::Envelope, sight::Sight, word::Word};
 
 /// Longest input: beyond it nothing new is met.
 const LEN_MAX: usize = 4096;
@@ -55,6 +59,12 @@ pub const TARGETS: &[Target] = &[
     Target { name: "ask", feed: |bytes| drop(decode_ask(bytes, Instant::now())) },
     Target { name: "reply", feed: |bytes| drop(decode_reply(Bytes::copy_from_slice(bytes))) },
     Target { name: "gossip_packet", feed: |bytes| gossip(packet(bytes)) },
+    Target { name: "sealed_packet", feed: feed_sealed_packet },
+    Target { name: "dns", feed: |bytes| _ = dns::understands(bytes) },
+    Target { name: "http", feed: |bytes| _ = http::understands(bytes) },
+    Target { name: "link", feed: |bytes| _ = link::understands(bytes.to_vec().into(), bytes) },
+    Target { name: "envelope", feed: |bytes| drop(Envelope::decode(bytes, Instant::now())) },
+    Target { name: "sight", feed: |bytes| drop((Sight::decode(bytes), Word::decode(bytes))) },
     Target {
         name: "gossip_state",
         feed: |bytes| gossip(Input::Sync(Bytes::copy_from_slice(bytes))),
@@ -97,6 +107,11 @@ fn feed_registration(bytes: &[u8]) {
         let _ = (definition::registration(&value), definition::deregistration(&value));
         let _ = definition::operation(&value);
     }
+}
+
+fn feed_sealed_packet(bytes: &[u8]) {
+    let (dc, key) = (Datacenter::new("dc1").expect("a name"), seal::Key::new(&[7; 16]));
+    let _ = seal::opens(&dc, key.expect("a key"), bytes);
 }
 
 fn packet(bytes: &[u8]) -> Input {

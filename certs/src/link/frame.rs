@@ -69,6 +69,13 @@ pub(super) struct BadVersion {
     found: u8,
 }
 
+/// Tells whether a datagram, and the beginning of a stream, make sense: for those who feed the parsers
+/// with any bytes.
+pub fn understands(datagram: Bytes, stream: &[u8]) -> (bool, bool) {
+    let header = stream.get(..HEADER_LEN).is_some_and(|header| Header::decode(header).is_ok());
+    (Datagram::decode(datagram).is_some(), header)
+}
+
 impl Header {
     pub(super) fn encode(&self) -> Bytes {
         let left = self.left.min(DEADLINE_MAX).as_millis();

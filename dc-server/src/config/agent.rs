@@ -48,6 +48,8 @@ pub struct Agent {
     pub data_dir: Option<PathBuf>,
     /// Where it listens, and what it tells others.
     pub addresses: Addresses,
+    /// Whether what is in another datacenter is shown with the addresses that it has on the WAN.
+    pub translate_wan: bool,
     /// How it finds its datacenter's pool.
     pub join: Join,
     /// How it finds the WAN pool; empty on clients.

@@ -72,6 +72,7 @@ impl Build<'_> {
             bootstrap_expect: self.bootstrap_expect(role),
             dev: self.dev,
             data_dir: self.data_dir(),
+            translate_wan: settings.bool("translate_wan_addrs").unwrap_or(false),
             join: self.join(Pool::Lan, role),
             join_wan: self.join(Pool::Wan, role),
             rejoin_after_leave: settings.bool("rejoin_after_leave").unwrap_or(false),

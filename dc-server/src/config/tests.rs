@@ -126,12 +126,12 @@ fn null_is_as_if_it_were_not_there() {
 
 #[test]
 fn keys_without_use_warn_once_each_even_when_null() {
-    let body = r#"{"connect": {"enabled": true}, "translate_wan_addrs": null, "acl_datacenter": "dc9", "ui": true, "telemetry": {"statsd_address": "x"}}"#;
+    let body = r#"{"connect": {"enabled": true}, "log_rotate_bytes": null, "acl_datacenter": "dc9", "ui": true, "telemetry": {"statsd_address": "x"}}"#;
     let loaded = built(&["-dev"], &[("a.json", body)]).unwrap();
     assert_eq!(loaded.agent.primary_datacenter.unwrap().as_str(), "dc9");
     expect![[r#"
         a.json: connect.enabled is ignored: Causeway has no service mesh
-        a.json: translate_wan_addrs is ignored: this version of Causeway does not use it yet
+        a.json: log_rotate_bytes is ignored: this version of Causeway does not use it yet
         a.json: acl_datacenter is deprecated: use primary_datacenter
         a.json: ui is deprecated: use ui_config.enabled; it is ignored: this version of Causeway does not use it yet
         a.json: telemetry.statsd_address is ignored: Causeway offers its metrics to Prometheus at /v1/agent/metrics"#]]

@@ -27,6 +27,9 @@ use crate::config::{
     agent::{self as configured, Listen as Wanted},
 };
 
+/// Says that what is in another datacenter is shown with the addresses that it has on the WAN.
+const TRANSLATES: HeaderName = HeaderName::from_static("x-consul-translate-addresses");
+
 /// What the interface is to be; `development` is the directory of the user's CA.
 pub(super) fn settings(
     config: &config::Agent,
@@ -51,7 +54,7 @@ pub(super) fn settings(
     let mut settings = http::Config::new(Vec::new());
     settings.listen = listen;
     settings.connections_per_client_max = Most::new(connections_max(config));
-    settings.headers = headers(&config.http)?;
+    settings.headers = headers(config)?;
     settings.rules = Rules {
         blocked: config.http.block_endpoints.clone(),
         writers: config.http.allow_write_http_from.clone(),
@@ -107,9 +110,14 @@ fn acceptor(
     Ok(Some(acceptor))
 }
 
-fn headers(http: &configured::Http) -> anyhow::Result<Vec<(HeaderName, HeaderValue)>> {
+fn headers(config: &config::Agent) -> anyhow::Result<Vec<(HeaderName, HeaderValue)>> {
     let header = |(name, value): (&String, &String)| Ok((name.parse()?, value.parse()?));
-    http.response_headers.iter().map(header).collect()
+    let mut headers: Vec<_> =
+        config.http.response_headers.iter().map(header).collect::<anyhow::Result<_>>()?;
+    if config.translate_wan {
+        headers.push((TRANSLATES, HeaderValue::from_static("true")));
+    }
+    Ok(headers)
 }
 
 fn socket(path: &Path, unix: &configured::UnixSockets) -> anyhow::Result<Socket> {

@@ -90,19 +90,24 @@ pub(super) fn body(
 ) -> Result<Bytes, AskError> {
     let Lookup { subject, selection, form } = lookup;
     let json = *form == Form::Json;
+    let (seen, wan) = (json::Seen { home, wan: selection.wan }, selection.wan);
     let wanted = Wanted { home, selection, filter: Filter::of(lookup)? };
     Ok(match subject {
         Subject::Nodes => {
             let nodes = nodes(catalog, &wanted);
-            if json { json::nodes(home, &nodes) } else { records::nodes(&nodes) }
+            if json { json::nodes(seen, &nodes) } else { records::nodes(wan, &nodes) }
         }
         Subject::Node(name) => {
             let found = inhabited(catalog, name, &wanted);
-            if json { json::node_with_services(home, found) } else { records::inventory(found) }
+            if json {
+                json::node_with_services(seen, found)
+            } else {
+                records::inventory(wan, found)
+            }
         }
         Subject::NodeServices(name) => {
             let found = inhabited(catalog, name, &wanted);
-            if json { json::node_and_services(home, found) } else { records::inventory(found) }
+            if json { json::node_and_services(seen, found) } else { records::inventory(wan, found) }
         }
         Subject::Services => {
             let names = names(catalog, selection);
@@ -110,11 +115,11 @@ pub(super) fn body(
         }
         Subject::Service(name) => {
             let found = instances(catalog, name, &wanted, |_| true);
-            if json { json::instances(home, &found) } else { records::instances(&found) }
+            if json { json::instances(seen, &found) } else { records::instances(wan, &found) }
         }
         Subject::Health { service, passing } => {
             let found = instances(catalog, service, &wanted, |found| !passing || passes(found));
-            if json { json::health(home, &found) } else { records::health(&found) }
+            if json { json::health(seen, &found) } else { records::health(wan, &found) }
         }
         Subject::Address(address) => {
             // Agents ask for it, and nobody else.

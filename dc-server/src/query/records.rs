@@ -1,5 +1,7 @@
 //! Answers for agents: named maps of records, as [`lan_agent::catalog`] reads them.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use lan_agent::catalog::{Check, Node, Residents, Service};
 use serde::Serialize;
@@ -11,9 +13,9 @@ use crate::state::catalog::{Host, Record};
 #[derive(Serialize)]
 struct Instance<'a> {
     #[serde(rename = "n")]
-    node: &'a Node,
+    node: Cow<'a, Node>,
     #[serde(rename = "s")]
-    service: &'a Service,
+    service: Cow<'a, Service>,
     #[serde(rename = "c")]
     checks: Vec<&'a Check>,
 }
@@ -22,19 +24,19 @@ struct Instance<'a> {
 #[derive(Serialize)]
 struct Inventory<'a> {
     #[serde(rename = "n")]
-    node: &'a Node,
+    node: Cow<'a, Node>,
     #[serde(rename = "s")]
-    services: Vec<&'a Service>,
+    services: Vec<Cow<'a, Service>>,
 }
 
-pub(super) fn nodes(nodes: &[&Host]) -> Bytes {
-    write(&nodes.iter().map(|host| &host.node().value).collect::<Vec<_>>())
+pub(super) fn nodes(wan: bool, nodes: &[&Host]) -> Bytes {
+    write(&nodes.iter().map(|host| host.node().value.seen(wan)).collect::<Vec<_>>())
 }
 
-pub(super) fn inventory(found: Option<Inhabited<'_>>) -> Bytes {
+pub(super) fn inventory(wan: bool, found: Option<Inhabited<'_>>) -> Bytes {
     write(&found.map(|Inhabited { host, instances, .. }| Inventory {
-        node: &host.node().value,
-        services: instances.iter().map(|instance| &instance.service().value).collect(),
+        node: host.node().value.seen(wan),
+        services: instances.iter().map(|instance| instance.service().value.seen(wan)).collect(),
     }))
 }
 
@@ -42,12 +44,13 @@ pub(super) fn names(names: &Tags<'_>) -> Bytes {
     write(names)
 }
 
-pub(super) fn instances(found: &[Found<'_>]) -> Bytes {
-    write(&found.iter().map(|found| instance(found, Vec::new())).collect::<Vec<_>>())
+pub(super) fn instances(wan: bool, found: &[Found<'_>]) -> Bytes {
+    write(&found.iter().map(|found| instance(wan, found, Vec::new())).collect::<Vec<_>>())
 }
 
-pub(super) fn health(found: &[Found<'_>]) -> Bytes {
-    let rows = found.iter().map(|there| instance(there, checks_at(there).map(value).collect()));
+pub(super) fn health(wan: bool, found: &[Found<'_>]) -> Bytes {
+    let rows =
+        found.iter().map(|there| instance(wan, there, checks_at(there).map(value).collect()));
     write(&rows.collect::<Vec<_>>())
 }
 
@@ -59,8 +62,9 @@ pub(super) fn residents(residents: &Residents) -> Bytes {
     write(residents)
 }
 
-fn instance<'a>((host, there): &Found<'a>, checks: Vec<&'a Check>) -> Instance<'a> {
-    Instance { node: &host.node().value, service: &there.service().value, checks }
+fn instance<'a>(wan: bool, (host, there): &Found<'a>, checks: Vec<&'a Check>) -> Instance<'a> {
+    let (node, service) = (&host.node().value, &there.service().value);
+    Instance { node: node.seen(wan), service: service.seen(wan), checks }
 }
 
 fn value<T>(record: &Record<T>) -> &T {

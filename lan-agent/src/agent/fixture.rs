@@ -56,6 +56,7 @@ pub(crate) fn agent(caller: Arc<dyn Caller>, change: impl FnOnce(&mut Config)) -
         ask_timeout: ASK_TIMEOUT,
         drain_time: Duration::ZERO,
         remote_scripts: false,
+        translate_wan: false,
         cache_file: None,
         seed: 1,
         started_ms: 1_795_221_870_000,

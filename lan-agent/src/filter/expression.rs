@@ -113,7 +113,9 @@ impl fmt::Display for Match {
         match test {
             Test::Equal(value) if *negated => write!(f, "{selector} != {}", quote(value)),
             Test::Equal(value) => write!(f, "{selector} == {}", quote(value)),
-            Test::Contains(value) => write!(f, "{selector} {not}contains {}", quote(value)),
+            // The other way round, a field that is called `not` would be read for the word.
+            Test::Contains(value) if *negated => write!(f, "{} not in {selector}", quote(value)),
+            Test::Contains(value) => write!(f, "{selector} contains {}", quote(value)),
             Test::Matches(value) => write!(f, "{selector} {not}matches {}", quote(value)),
             Test::Empty => write!(f, "{selector} is {not}empty"),
         }

@@ -4,7 +4,7 @@ use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use axum::{
     body::Body,
-    http::{HeaderMap, Request, header, request::Parts},
+    http::{HeaderMap, HeaderValue, Request, Uri, header, request::Parts},
 };
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
@@ -29,6 +29,12 @@ use crate::{
 
 /// Carries the id that follows a request everywhere, both ways.
 pub(super) const TRACE: &str = "x-causeway-trace";
+
+/// Carries such an id in the form of W3C's Trace Context.
+const PARENT: &str = "traceparent";
+
+/// Carries the token of who asks.
+const TOKEN: &str = "x-consul-token";
 
 /// How long a client may take to send a body, which is small.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -238,6 +244,21 @@ impl Manner {
     }
 }
 
+/// Reads a target and headers, one on each line, as requests are read.
+pub(super) fn understands(bytes: &[u8]) -> bool {
+    let mut lines = bytes.split(|byte| *byte == b'\n');
+    let Ok(uri) = Uri::try_from(lines.next().unwrap_or_default()) else { return false };
+    let mut headers = HeaderMap::new();
+    for (name, line) in [header::CACHE_CONTROL.as_str(), PARENT, TOKEN].into_iter().zip(lines) {
+        let Ok(value) = HeaderValue::from_bytes(line) else { return false };
+        headers.insert(name, value);
+    }
+    let query = Query(uri.query().unwrap_or_default());
+    let manner = Manner::parse(query, &headers, &Bounds::default());
+    let path = decoded_path(uri.path());
+    manner.is_ok() && path.is_some() && trace_of(&headers).is_some()
+}
+
 /// The parameters after a path's question mark, decoded as they are read.
 #[derive(Clone, Copy)]
 pub(super) struct Query<'a>(&'a str);
@@ -335,7 +356,7 @@ fn control(headers: &HeaderMap) -> Result<Control, Failure> {
 
 fn header_token(headers: &HeaderMap) -> Option<String> {
     let text = |name: &str| headers.get(name)?.to_str().ok();
-    if let Some(token) = text("x-consul-token").filter(|token| !token.is_empty()) {
+    if let Some(token) = text(TOKEN).filter(|token| !token.is_empty()) {
         return Some(token.to_owned());
     }
     let (scheme, token) = text("authorization")?.trim().split_once(' ')?;
@@ -347,7 +368,7 @@ fn trace_of(headers: &HeaderMap) -> Option<TraceId> {
     if let Some(own) = headers.get(TRACE) {
         return Uuid::try_parse(own.to_str().ok()?).ok().map(TraceId);
     }
-    let parent = headers.get("traceparent")?.to_str().ok()?;
+    let parent = headers.get(PARENT)?.to_str().ok()?;
     let id = parent.split('-').nth(1).filter(|id| id.len() == 32)?;
     u128::from_str_radix(id, 16).ok().filter(|id| *id != 0).map(|id| TraceId(Uuid::from_u128(id)))
 }

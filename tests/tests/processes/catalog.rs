@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use hickory_proto::rr::RecordType;
 use hyper::StatusCode;
 use serde_json::{Value, json};
 use tests::harness::{
     client::Client,
     cluster::{Cluster, Shape},
+    dns::{Asker, said},
 };
 use tokio::task::JoinSet;
 
@@ -149,4 +151,50 @@ async fn a_filter_is_applied_where_the_records_are_and_refused_wherever_it_is_re
         assert_eq!(refused.status, StatusCode::BAD_REQUEST);
         assert!(refused.text().starts_with(told), "{}", refused.text());
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn addresses_are_those_of_the_wan_for_other_datacenters_if_that_is_wanted() {
+    let one = |dc| Shape { dc, servers: 1, clients: 1 };
+    let mut cluster = Cluster::plan(&[one("dc1"), one("dc2")]);
+    for place in cluster.clients("dc1").into_iter().chain(cluster.servers("dc2")) {
+        cluster.agents[place].configure(json!({ "translate_wan_addrs": true }));
+    }
+    cluster.agents[1].configure(json!({ "ports": { "dns": 8600, "https": -1 } }));
+    cluster.launch().await;
+    let mut registration = instance("a", "web", "passing");
+    registration["Datacenter"] = "dc2".into();
+    registration["TaggedAddresses"] = json!({ "wan": "198.51.100.1" });
+    registration["Service"]["Address"] = "192.0.2.7".into();
+    registration["Service"]["TaggedAddresses"] =
+        json!({ "wan": { "Address": "198.51.100.7", "Port": 8080 } });
+    register(&cluster.agents[0].client(), &registration).await;
+    let near = ("192.0.2.1", "192.0.2.7", 80);
+    let far = ("198.51.100.1", "198.51.100.7", 8080);
+    // Who asks decides, and only for datacenters that are not its own.
+    for (place, dc, expected) in [(0, "?dc=dc2", near), (1, "?dc=dc2", far), (2, "?", near)] {
+        let agent = &cluster.agents[place];
+        let (node, service, port) = expected;
+        let get = async |path: &str| agent.client().get(&format!("{path}{dc}")).await.unwrap();
+        let response = get("/v1/health/service/web").await;
+        let shown = response.headers.get("x-consul-translate-addresses");
+        assert_eq!(shown.is_some(), place != 0, "{}", agent.name);
+        let health: Value = serde_json::from_slice(&response.body).unwrap();
+        assert_eq!(health[0]["Node"]["Address"], node, "{}", agent.name);
+        assert_eq!(health[0]["Service"]["Address"], service);
+        assert_eq!(health[0]["Service"]["Port"], port);
+        let instances: Value =
+            serde_json::from_slice(&get("/v1/catalog/service/web").await.body).unwrap();
+        assert_eq!(instances[0]["Address"], node);
+        assert_eq!(instances[0]["ServiceAddress"], service);
+        assert_eq!(instances[0]["ServicePort"], port);
+        let there: Value = serde_json::from_slice(&get("/v1/catalog/node/a").await.body).unwrap();
+        assert_eq!(there["Node"]["Address"], node);
+        assert_eq!(there["Services"]["web"]["Address"], service);
+    }
+    let dns = Asker((cluster.agents[1].host, 8600).into());
+    let answer = dns.ask("web.service.dc2.consul", RecordType::A).await.unwrap();
+    assert_eq!(said(&answer).1, [far.1]);
+    let answer = dns.ask("a.node.dc2.consul", RecordType::A).await.unwrap();
+    assert_eq!(said(&answer).1, [far.0]);
 }

@@ -10,8 +10,8 @@
 //! * alive, when it answers from a later start than the one that the word is about
 //! ```
 //!
-//! A name belongs to the node that had it first, until that node is silent. An address belongs
-//! to the latest start that claimed it.
+//! A name belongs to the node that had it first, until that node is silent or another one was
+//! started at its address. An address belongs to the latest start that claimed it.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -282,6 +282,11 @@ impl Roster {
 
     /// Weighs a record against the known one of another node of that name.
     fn contest(&self, known: &Entry, record: &Record) -> Option<Accepted> {
+        if record.profile.addr == known.member.profile.addr && record.stamp.boot > known.stamp.boot
+        {
+            // What answers there is not the holder any more, but started after it.
+            return None;
+        }
         let holder_answers = matches!(known.member.status, Status::Alive | Status::Leaving);
         match (holder_answers, self.is_rival(known, record)) {
             (true, true) => Some(Accepted::Refused(Refusal::NameTaken)),

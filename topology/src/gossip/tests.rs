@@ -222,6 +222,25 @@ fn a_restarted_node_supersedes_its_former_life() {
 }
 
 #[test]
+fn a_node_that_was_wiped_has_its_name_at_once_with_its_new_id() {
+    let mut net = Network::lan(1, 3, 3);
+    settle(&mut net, 10.0);
+    net.kill(addr(3));
+    net.run(secs(0.5));
+    let mut wiped = profile("c0", "dc1", 3);
+    wiped.id = profile("c0", "dc1", 99).id;
+    net.boot(wiped.clone());
+    net.input(addr(3), Input::Join(vec![addr(0)]));
+    net.run_until_so(secs(5.0), |net| {
+        net.agrees()
+            && net
+                .addrs()
+                .iter()
+                .all(|at| net.member(*at, "c0").is_some_and(|member| member.profile.id == wiped.id))
+    });
+}
+
+#[test]
 fn a_node_whose_clock_went_back_comes_back() {
     let mut net = Network::lan(1, 3, 3);
     settle(&mut net, 10.0);

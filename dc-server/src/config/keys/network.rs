@@ -16,7 +16,7 @@ pub(super) const KEYS: &[Key] = &[
     ignored("advertise_addr_wan_ipv4", Text, LATER),
     ignored("advertise_addr_wan_ipv6", Text, LATER),
     ignored("advertise_reconnect_timeout", Duration, LATER),
-    ignored("translate_wan_addrs", Bool, LATER),
+    used("translate_wan_addrs", Bool),
     used("serf_lan", Text),
     used("serf_wan", Text),
     ignored("serf_lan_allowed_cidrs", Texts, LATER),

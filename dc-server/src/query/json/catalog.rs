@@ -25,6 +25,15 @@ use crate::{
 /// What a node, a service or a check takes, generously.
 const RECORD_LEN: usize = 512;
 
+/// How the catalog is shown.
+#[derive(Clone, Copy)]
+pub(in crate::query) struct Seen<'a> {
+    /// The datacenter that it is the catalog of.
+    pub(in crate::query) home: &'a Datacenter,
+    /// Whether addresses are those that count in other datacenters.
+    pub(in crate::query) wan: bool,
+}
+
 /// How a map or a list without anything in it is written.
 #[derive(Clone, Copy)]
 enum Empty {
@@ -34,20 +43,17 @@ enum Empty {
 }
 
 /// `catalog/nodes`.
-pub(in crate::query) fn nodes(home: &Datacenter, nodes: &[&Host]) -> Bytes {
-    list(nodes, RECORD_LEN, |out, host| node(out, home, host.node()))
+pub(in crate::query) fn nodes(seen: Seen<'_>, nodes: &[&Host]) -> Bytes {
+    list(nodes, RECORD_LEN, |out, host| node(out, seen, host.node()))
 }
 
 /// `catalog/node`: its services by their ids.
-pub(in crate::query) fn node_with_services(
-    home: &Datacenter,
-    found: Option<Inhabited<'_>>,
-) -> Bytes {
+pub(in crate::query) fn node_with_services(seen: Seen<'_>, found: Option<Inhabited<'_>>) -> Bytes {
     let Some(Inhabited { host, instances, .. }) = found else {
         return Bytes::from_static(b"null");
     };
     let mut out = b"{\"Node\":".to_vec();
-    node(&mut out, home, host.node());
+    node(&mut out, seen, host.node());
     out.extend_from_slice(b",\"Services\":{");
     // As written, with their capitals.
     let services = instances.iter().map(|instance| instance.service());
@@ -56,28 +62,25 @@ pub(in crate::query) fn node_with_services(
         comma(&mut out, position);
         string(&mut out, id);
         out.push(b':');
-        service(&mut out, record, Empty::Itself);
+        service(&mut out, seen, record, Empty::Itself);
     }
     out.extend_from_slice(b"}}");
     out.into()
 }
 
 /// `catalog/node-services`: its services as a list.
-pub(in crate::query) fn node_and_services(
-    home: &Datacenter,
-    found: Option<Inhabited<'_>>,
-) -> Bytes {
+pub(in crate::query) fn node_and_services(seen: Seen<'_>, found: Option<Inhabited<'_>>) -> Bytes {
     let Some(Inhabited { host, instances, filtered }) = found else {
         return Bytes::from_static(b"{\"Node\":null,\"Services\":null}");
     };
     let mut out = b"{\"Node\":".to_vec();
-    node(&mut out, home, host.node());
+    node(&mut out, seen, host.node());
     out.extend_from_slice(b",\"Services\":");
     if instances.is_empty() && !filtered {
         out.extend_from_slice(b"null");
     } else {
         items(&mut out, instances.iter(), |out, instance| {
-            service(out, instance.service(), Empty::Itself)
+            service(out, seen, instance.service(), Empty::Itself)
         });
     }
     out.push(b'}');
@@ -98,19 +101,19 @@ pub(in crate::query) fn names(names: &Tags<'_>) -> Bytes {
 }
 
 /// `catalog/service`.
-pub(in crate::query) fn instances(home: &Datacenter, found: &[Found<'_>]) -> Bytes {
+pub(in crate::query) fn instances(seen: Seen<'_>, found: &[Found<'_>]) -> Bytes {
     list(found, 2 * RECORD_LEN, |out, (host, instance)| {
-        service_node(out, home, &host.node().value, instance.service());
+        service_node(out, seen, &host.node().value, instance.service());
     })
 }
 
 /// `health/service`.
-pub(in crate::query) fn health(home: &Datacenter, found: &[Found<'_>]) -> Bytes {
+pub(in crate::query) fn health(seen: Seen<'_>, found: &[Found<'_>]) -> Bytes {
     list(found, 4 * RECORD_LEN, |out, (host, instance)| {
         out.extend_from_slice(b"{\"Node\":");
-        node(out, home, host.node());
+        node(out, seen, host.node());
         out.extend_from_slice(b",\"Service\":");
-        service(out, instance.service(), Empty::Itself);
+        service(out, seen, instance.service(), Empty::Itself);
         out.extend_from_slice(b",\"Checks\":");
         let checks = checks_at(&(*host, *instance));
         items(out, checks, |out, record| check_of(out, host, record));
@@ -126,14 +129,15 @@ pub(in crate::query) fn checks(checks: &[Checked<'_>]) -> Bytes {
 /// A record in the results of a transaction, up to the end of its object. What is not there is
 /// `null` there, lists as well.
 pub(super) fn found(out: &mut Vec<u8>, home: &Datacenter, found: &FoundRecord) {
+    let seen = Seen { home, wan: false };
     match found {
         FoundRecord::Node(record) => {
             out.extend_from_slice(b"{\"Node\":");
-            node(out, home, record);
+            node(out, seen, record);
         }
         FoundRecord::Service(record) => {
             out.extend_from_slice(b"{\"Service\":");
-            service(out, record, Empty::Null);
+            service(out, seen, record, Empty::Null);
         }
         FoundRecord::Check { node, tags, check: record } => {
             out.extend_from_slice(b"{\"Check\":");
@@ -142,19 +146,19 @@ pub(super) fn found(out: &mut Vec<u8>, home: &Datacenter, found: &FoundRecord) {
     }
 }
 
-fn node(out: &mut Vec<u8>, home: &Datacenter, record: &Record<Node>) {
-    let Node { name, id, address, tagged_addresses, meta } = &record.value;
+fn node(out: &mut Vec<u8>, seen: Seen<'_>, record: &Record<Node>) {
+    let Node { name, id, address, tagged_addresses, meta } = &*record.value.seen(seen.wan);
     text(out, b"{\"ID\":", id);
     text(out, b",\"Node\":", name);
     text(out, b",\"Address\":", address);
-    text(out, b",\"Datacenter\":", home.as_str());
+    text(out, b",\"Datacenter\":", seen.home.as_str());
     texts(out, b",\"TaggedAddresses\":", tagged_addresses, Empty::Null);
     texts(out, b",\"Meta\":", meta, Empty::Null);
     indexes(out, record);
 }
 
-fn service(out: &mut Vec<u8>, record: &Record<Service>, no_tags: Empty) {
-    let service = &record.value;
+fn service(out: &mut Vec<u8>, seen: Seen<'_>, record: &Record<Service>, no_tags: Empty) {
+    let service = record.value.seen(seen.wan);
     out.push(b'{');
     if !service.kind.is_empty() {
         text(out, b"\"Kind\":", &service.kind);
@@ -174,12 +178,12 @@ fn service(out: &mut Vec<u8>, record: &Record<Service>, no_tags: Empty) {
 }
 
 /// An instance with what there is to know of its node, in one object.
-fn service_node(out: &mut Vec<u8>, home: &Datacenter, node: &Node, record: &Record<Service>) {
-    let service = &record.value;
+fn service_node(out: &mut Vec<u8>, seen: Seen<'_>, node: &Node, record: &Record<Service>) {
+    let (node, service) = (node.seen(seen.wan), record.value.seen(seen.wan));
     text(out, b"{\"ID\":", &node.id);
     text(out, b",\"Node\":", &node.name);
     text(out, b",\"Address\":", &node.address);
-    text(out, b",\"Datacenter\":", home.as_str());
+    text(out, b",\"Datacenter\":", seen.home.as_str());
     texts(out, b",\"TaggedAddresses\":", &node.tagged_addresses, Empty::Null);
     texts(out, b",\"NodeMeta\":", &node.meta, Empty::Null);
     text(out, b",\"ServiceKind\":", &service.kind);

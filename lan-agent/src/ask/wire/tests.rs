@@ -121,6 +121,7 @@ fn bytes_of_a_lookup_stay_as_they_are() {
             tags: vec!["v1".into()],
             filter: "ID == a".into(),
             near: "n1".into(),
+            wan: true,
         },
         form: Form::Records,
     };
@@ -129,8 +130,8 @@ fn bytes_of_a_lookup_stay_as_they_are() {
         7472616365c41000000000000000000000000000000001a772657175657374c4 trace...................request.
         1000000000000000000000000000000002ab646561646c696e655f6d73cd2710 ..................deadline_ms.'.
         83a17381a66865616c746882a773657276696365a3776562a770617373696e67 ..s..health..service.web.passing
-        c3a17784a26e6d81a47261636ba27231a17491a27631a166a74944203d3d2061 ..w..nm..rack.r1.t..v1.f.ID.==.a
-        a46e656172a26e31a4666f726da77265636f726473                       .near.n1.form.records
+        c3a17785a26e6d81a47261636ba27231a17491a27631a166a74944203d3d2061 ..w..nm..rack.r1.t..v1.f.ID.==.a
+        a46e656172a26e31a377616ec3a4666f726da77265636f726473             .near.n1.wan..form.records
     "#]].assert_eq(&golden(&ask(Question::Lookup(lookup))));
     let subject = Subject::State(None);
     let lookup = Lookup { subject, selection: Selection::default(), form: Form::Json };

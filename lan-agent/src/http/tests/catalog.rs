@@ -68,6 +68,7 @@ async fn parameters_say_which_records() {
         tags: vec!["V1".into(), "x y".into()],
         filter: "Node.ID == a".into(),
         near: "n1".into(),
+        wan: false,
     };
     let subject = Subject::Health { service: "web".into(), passing: false };
     assert_eq!(ask.question, Question::Lookup(Lookup { subject, selection, form: Form::Json }));

@@ -6,6 +6,7 @@
 //!                   ├─▶ Local        status, stale reads: what this server has
 //!                   ├─▶ Here         write: Raft; read: confirm leadership, answer from the state
 //!                   ├─▶ Leader       the same ask, to the leader
+//!                   ├─▶ Detour       the same, by way of another datacenter
 //!                   └─▶ Await
 //!     no leader, or not the leader any more: wait until leadership changes, within the hold time
 //! }
@@ -25,7 +26,6 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
 use certs::{
     error::CallError,
     link::{Endpoint, Request, Target},
@@ -45,7 +45,7 @@ use tokio::{
 };
 use topology::Datacenter;
 use tracing::{Instrument, debug};
-use wan_federation::{Envelope, Federation, ForwardError};
+use wan_federation::{Effect, Envelope, Federation, ForwardError, Forwarded};
 
 use crate::{
     blocking::{self, Waits},
@@ -105,6 +105,8 @@ struct UnderWay<'a>(&'a AtomicU64);
 enum Again {
     /// Somebody else leads, or nobody: look again.
     LeaderChanged,
+    /// The same, and what was sent may have been applied.
+    Lost,
     /// It is over.
     Failed(AskError),
 }
@@ -161,6 +163,7 @@ impl Dispatch {
     async fn find_way(&self, ask: &Ask, origin: Origin) -> Result<Answer, AskError> {
         let mut leadership = self.raft.leadership();
         let mut patience = self.patience_for_leader();
+        let mut none = AskError::NoLeader;
         loop {
             leadership.mark_unchanged();
             let leader = self.raft.leader();
@@ -179,16 +182,21 @@ impl Dispatch {
                         () = another_leads(&mut leadership, &leader) => Err(Again::LeaderChanged),
                     }
                 }
+                Way::Detour => self.detour(ask).await,
                 Way::Await => Err(Again::LeaderChanged),
             };
             match outcome {
                 Ok(answer) => return Ok(answer),
                 Err(Again::Failed(error)) => return Err(error),
-                Err(Again::LeaderChanged) if origin == Origin::Follower => {
-                    return Err(AskError::NoLeader);
-                }
-                Err(Again::LeaderChanged) if patience.is_zero() => return Err(AskError::NoLeader),
-                Err(Again::LeaderChanged) => {}
+                Err(Again::Lost) if !ask.question.reads() => none = lost(),
+                Err(Again::Lost | Again::LeaderChanged) => {}
+            }
+            match origin {
+                // Who passed it on looks again.
+                Origin::Follower => return Err(AskError::NoLeader),
+                Origin::Detour => return Err(none),
+                Origin::Agent | Origin::Federation if patience.is_zero() => return Err(none),
+                Origin::Agent | Origin::Federation => {}
             }
             let began = Instant::now();
             let until = began + patience.min(LOOK_AGAIN);
@@ -212,7 +220,13 @@ impl Dispatch {
         match leader {
             Some(leader) if leader.id == self.raft.id() => Leadership::Mine,
             Some(_) => Leadership::Other,
-            None => Leadership::Unknown,
+            None => {
+                let standing = self.standing.borrow();
+                let led = standing.is_led();
+                let leaderless_for = if led { Duration::ZERO } else { standing.since.elapsed() };
+                let may_detour = self.federation.as_ref().is_some_and(Federation::may_go_home);
+                Leadership::without(leaderless_for, may_detour)
+            }
         }
     }
 
@@ -287,7 +301,25 @@ impl Dispatch {
             // Lost or never sent: the request id makes it safe to ask again.
             Err(error) => {
                 debug!(%error, leader = %leader.name, "the leader did not answer");
-                Err(Again::LeaderChanged)
+                Err(if error.had_no_effect() { Again::LeaderChanged } else { Again::Lost })
+            }
+        }
+    }
+
+    /// Hands an ask to the leader by way of another datacenter.
+    async fn detour(&self, ask: &Ask) -> Result<Answer, Again> {
+        let Some(federation) = &self.federation else { return Err(Again::LeaderChanged) };
+        let forwarded = federation.forward(envelope(ask, self.home.clone())).await;
+        match forwarded.map(answer_of) {
+            Ok(Err(AskError::NoLeader)) => Err(Again::LeaderChanged),
+            Ok(answer) => answer.map_err(Again::Failed),
+            Err(ForwardError::Deadline { .. }) => Err(Again::Failed(too_late(ask))),
+            Err(error) => {
+                debug!(%error, "no way home");
+                Err(match error.effect() {
+                    Effect::None => Again::LeaderChanged,
+                    Effect::Unknown => Again::Lost,
+                })
             }
         }
     }
@@ -295,32 +327,41 @@ impl Dispatch {
     /// Hands an ask to another datacenter.
     async fn forward(&self, ask: &Ask, dc: Datacenter) -> Result<Answer, AskError> {
         let Some(federation) = &self.federation else { return Err(AskError::NoPath { dc }) };
-        let any_server = ask.question.reads() && ask.consistency == Consistency::Stale;
-        let envelope = Envelope {
-            dc,
-            path: Vec::new(),
-            deadline: ask.deadline,
-            request: ask.request.0,
-            read: ask.question.reads(),
-            consistency: match any_server {
-                true => wan_federation::Consistency::Any,
-                false => wan_federation::Consistency::Leader,
-            },
-            trace: ask.trace.0,
-            payload: encode_ask(ask, Instant::now()),
-        };
-        let reply = federation.forward(envelope).await.map_err(forward_error)?;
-        decode_reply(reply)
+        let forwarded = federation.forward(envelope(ask, dc)).await;
+        answer_of(forwarded.map_err(|error| forward_error(ask, error))?)
     }
 
     /// Answers what came from another datacenter.
-    pub async fn answer_remote(&self, payload: &[u8]) -> Bytes {
-        let answered = match lan_agent::ask::wire::decode_ask(payload, Instant::now()) {
-            Ok(ask) => self.ask(ask, Origin::Federation).await,
-            Err(error) => Err(error),
-        };
-        lan_agent::ask::wire::encode_reply(&answered)
+    pub async fn answer_remote(&self, payload: &[u8], origin: Origin) -> Result<Answer, AskError> {
+        let ask = lan_agent::ask::wire::decode_ask(payload, Instant::now())?;
+        self.ask(ask, origin).await
     }
+}
+
+/// Puts an ask into an envelope for a datacenter.
+fn envelope(ask: &Ask, dc: Datacenter) -> Envelope {
+    let any_server = ask.question.reads() && ask.consistency == Consistency::Stale;
+    Envelope {
+        dc,
+        path: Vec::new(),
+        deadline: ask.deadline,
+        request: ask.request.0,
+        read: ask.question.reads(),
+        consistency: match any_server {
+            true => wan_federation::Consistency::Any,
+            false => wan_federation::Consistency::Leader,
+        },
+        trace: ask.trace.0,
+        payload: encode_ask(ask, Instant::now()),
+    }
+}
+
+/// Reads what another datacenter, or the own one by way of another, answered.
+fn answer_of(forwarded: Forwarded) -> Result<Answer, AskError> {
+    let Forwarded { answer, path } = forwarded;
+    let mut answer = decode_reply(answer)?;
+    answer.meta.path = path;
+    Ok(answer)
 }
 
 /// Ends when another server than this one is known to lead.
@@ -338,10 +379,16 @@ fn too_late(ask: &Ask) -> AskError {
     AskError::Deadline(format!("{what} did not come in time"))
 }
 
+fn lost() -> AskError {
+    let text = "No cluster leader any more: the write was sent and may have been applied";
+    AskError::Failed(text.to_owned())
+}
+
 fn again(error: RaftError) -> Again {
     match error {
-        // Unknown: the same request id finds out what became of it.
-        RaftError::NotLeader { .. } | RaftError::Unknown => Again::LeaderChanged,
+        RaftError::NotLeader { .. } => Again::LeaderChanged,
+        // The same request id finds out what became of it.
+        RaftError::Unknown => Again::Lost,
         RaftError::Refused(sentence) | RaftError::Broken(sentence) => {
             Again::Failed(AskError::Failed(sentence))
         }
@@ -349,9 +396,12 @@ fn again(error: RaftError) -> Again {
     }
 }
 
-fn forward_error(error: ForwardError) -> AskError {
+fn forward_error(ask: &Ask, error: ForwardError) -> AskError {
     let reason = error.to_string();
     match error {
+        error if error.effect() == Effect::Unknown && !ask.question.reads() => {
+            AskError::Failed(format!("{reason}; the write may have been applied"))
+        }
         ForwardError::UnknownDatacenter { dc } => AskError::NoPath { dc },
         ForwardError::Lost { dc, .. } | ForwardError::Unreachable { dc, .. } => {
             AskError::NoServer { dc, reason }

@@ -37,6 +37,8 @@ series! {
         datacenter: Counter = "causeway.dispatch.datacenter",
         /// Asks handed to the leader of the datacenter.
         leader: Counter = "causeway.dispatch.leader",
+        /// Asks handed to the leader of the datacenter by way of another one.
+        detour: Counter = "causeway.dispatch.detour",
         /// Asks answered by this server as the leader.
         here: Counter = "causeway.dispatch.here",
         /// Asks answered by this server with what it had.
@@ -84,6 +86,7 @@ impl Ways {
         let taken = match way {
             Way::Datacenter(_) => &self.datacenter,
             Way::Leader => &self.leader,
+            Way::Detour => &self.detour,
             Way::Here => &self.here,
             Way::Local => &self.local,
             Way::Await => &self.awaited,

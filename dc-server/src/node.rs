@@ -53,7 +53,7 @@ use tokio_util::sync::CancellationToken;
 use topology::{NodeId, Profile, Role, gossip};
 use tracing::{error, info};
 use uuid::Builder;
-use wan_federation::Federation;
+use wan_federation::{Detours, Federation};
 
 use self::entry::Entry;
 use crate::{
@@ -387,6 +387,7 @@ fn bind_federation(
         seed: world.seed,
         boot: world.boot_ms,
         randomness: wan_federation::Randomness::System,
+        detours: if config.federation.detours { Detours::On } else { Detours::Off },
     };
     Federation::bind(settings, &*world.sockets, inside)
         .map(Some)

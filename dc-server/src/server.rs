@@ -9,7 +9,7 @@ use std::{
 use bytes::Bytes;
 use certs::{identity::Identity, link::Refusal};
 use lan_agent::{
-    ask::{Answer, Ask, AskError},
+    ask::{Answer, Ask, AskError, wire::encode_reply},
     caller::{Caller, Promise, ServerSide},
     pool::Pool,
     standing::{Reach, Standing},
@@ -23,7 +23,7 @@ use wan_federation::{Envelope, Federation, Inside, Word, answer::REFUSED_ELSEWHE
 
 use crate::{
     dispatch::{Dispatch, way::Origin},
-    raft::{self, Raft},
+    raft::Raft,
     status,
 };
 
@@ -57,7 +57,8 @@ impl Caller for Server {
     }
 }
 
-/// How often a leader looks whether a quorum still follows it, which nobody tells it.
+/// How often a server looks whether it still hears its leader, and a leader whether a quorum still
+/// follows it: nobody tells.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
 
 /// Tells whether a server knows a leader: how it stands, and what keeps that up to date until Raft
@@ -70,16 +71,10 @@ pub fn follow_leader(
     let mut leadership = raft.leadership();
     let follow = async move {
         loop {
-            let leads = leadership.borrow_and_update().role == raft::Role::Leader;
+            leadership.mark_unchanged();
             let reach = if raft.leader().is_some() { Reach::Led } else { Reach::Leaderless };
             tell.send_if_modified(|standing| standing.see(reach, Instant::now()));
-            let changed = leadership.changed();
-            let ended = if leads {
-                matches!(timeout(LOOK_AGAIN, changed).await, Ok(Err(_)))
-            } else {
-                changed.await.is_err()
-            };
-            if ended {
+            if matches!(timeout(LOOK_AGAIN, leadership.changed()).await, Ok(Err(_))) {
                 return;
             }
         }
@@ -157,7 +152,16 @@ impl Inside for InsideServer {
             return Box::pin(std::future::ready(Err(refusal)));
         };
         let dispatch = server.dispatch.clone();
-        Box::pin(async move { Ok(dispatch.answer_remote(&envelope.payload).await) })
+        let origin = if envelope.goes_home() { Origin::Detour } else { Origin::Federation };
+        Box::pin(async move {
+            match dispatch.answer_remote(&envelope.payload, origin).await {
+                // Who passed it on asks the next server, and the one that asked first looks again.
+                Err(error @ AskError::NoLeader) if origin == Origin::Detour => {
+                    Err(Refusal::new(REFUSED_ELSEWHERE, error))
+                }
+                answered => Ok(encode_reply(&answered)),
+            }
+        })
     }
 
     fn word(&self) -> Word {

@@ -93,6 +93,10 @@ pub struct Meta {
     /// `X-Consul-Effective-Consistency`.
     #[serde(default)]
     pub consistency: Consistency,
+    /// `X-Causeway-Path`: the datacenters that the question passed, from the asker's to the one that
+    /// answered; empty when it never left its own.
+    #[serde(default)]
+    pub path: Vec<Datacenter>,
 }
 
 /// Whether there was something to answer with.

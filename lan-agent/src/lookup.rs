@@ -195,6 +195,8 @@ impl Agent {
             Some(gone) => entry.without(&held, &gone),
             None => Answer::clone(&held),
         };
+        // It took that way when it was fetched.
+        answer.meta.path.clear();
         self.cache.metrics().hit.increment(1);
         if standing.refresh == Refresh::Alive {
             return Some(Served { answer, age: Some(Duration::ZERO) });

@@ -26,7 +26,8 @@ use tokio::{task::JoinHandle, time::Instant};
 use topology::{Datacenter, NodeId, NodeName, Profile, Role, gossip};
 use uuid::Uuid;
 use wan_federation::{
-    Config, Consistency, Envelope, Federation, ForwardError, Health, Inside, Randomness, Word,
+    Config, Consistency, Detours, Envelope, Federation, ForwardError, Forwarded, Health, Inside,
+    Randomness, Word,
 };
 
 use crate::fabric::{Fabric, Link};
@@ -211,6 +212,7 @@ impl Globe {
             seed: self.seed ^ self.boots << 32,
             boot: self.boots,
             randomness: Randomness::Seeded,
+            detours: Detours::On,
         };
         let inside = Heart { place, servers: self.servers, running: self.running.clone() };
         let wires = Wires(self.fabric.clone());
@@ -305,7 +307,7 @@ impl Globe {
         &self,
         from: Place,
         dc: u8,
-    ) -> impl Future<Output = Result<Bytes, ForwardError>> + Send + use<> {
+    ) -> impl Future<Output = Result<Forwarded, ForwardError>> + Send + use<> {
         let federation = self.at(from).clone();
         let envelope = Envelope {
             dc: datacenter(dc),

@@ -2,9 +2,13 @@
 //!
 //! An envelope is checked before anyone looks at its payload: it must be for this datacenter,
 //! it must not have been here before, and it must come from where its path says that it was
-//! last. A certificate of one datacenter can't speak for another.
+//! last. A certificate of one datacenter can't speak for another. An envelope for another datacenter
+//! is passed on only to whoever asks for that ([`crate::relay`]).
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, OnceLock, Weak},
+};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -18,11 +22,12 @@ use tracing::debug;
 
 use crate::{
     envelope::Envelope,
-    forward::Promise,
+    forward::{Forwarder, Promise},
     inbox::Message,
     matrix::Written,
     metrics::Metrics,
     pool::{PACKET, ROSTER},
+    relay::{RELAY, Relayed},
     sight::Sight,
     word::Word,
 };
@@ -70,29 +75,51 @@ pub(crate) struct Door {
     /// The own row of the matrix as others read it.
     pub(crate) row: Arc<ArcSwap<Written>>,
     pub(crate) metrics: Arc<Metrics>,
+    /// What carries envelopes on. It needs the link, which needs the door.
+    pub(crate) forwarder: Arc<OnceLock<Weak<Forwarder>>>,
 }
 
 impl Door {
     fn envelope(&self, peer: Arc<Identity>, request: &Request) -> Answering {
-        let checked = Envelope::decode(&request.body, request.deadline)
-            .map_err(|error| Refusal::new(REFUSED_ENVELOPE, error))
-            .and_then(|envelope| {
-                let trace = envelope.trace;
-                admit(&self.dc, &peer, envelope).inspect_err(|refusal| {
-                    let (trace, reason) = (trace.as_simple(), &refusal.message);
-                    debug!(%trace, %peer, reason, "envelope refused");
-                })
-            });
-        match checked {
+        match self.read(&peer, request, admit) {
             Ok(envelope) => {
                 self.metrics.answered.increment(1);
                 self.inside.answer(peer, envelope)
             }
-            Err(refusal) => {
-                self.metrics.answer_refused.increment(1);
-                refuse(refusal)
-            }
+            Err(refusal) => self.refuse(refusal),
         }
+    }
+
+    fn relay(&self, peer: Arc<Identity>, request: &Request) -> Answering {
+        let envelope = match self.read(&peer, request, admit_stranger) {
+            Ok(envelope) => envelope,
+            Err(refusal) => return self.refuse(refusal),
+        };
+        let Some(forwarder) = self.forwarder.get().and_then(Weak::upgrade) else {
+            return self.refuse(Refusal::new(REFUSED_ELSEWHERE, "the server is starting"));
+        };
+        let metrics = self.metrics.clone();
+        Box::pin(async move {
+            let relayed = forwarder.relay(&peer, envelope).await;
+            metrics.relayed(relayed.as_ref());
+            relayed.map(|relayed| Relayed::encode(&relayed))
+        })
+    }
+
+    /// Reads an envelope, and checks that it may be taken in.
+    fn read(&self, peer: &Identity, request: &Request, admit: Admit) -> Result<Envelope, Refusal> {
+        let envelope = Envelope::decode(&request.body, request.deadline)
+            .map_err(|error| Refusal::new(REFUSED_ENVELOPE, error))?;
+        let trace = envelope.trace;
+        admit(&self.dc, peer, envelope).inspect_err(|refusal| {
+            let (trace, reason) = (trace.as_simple(), &refusal.message);
+            debug!(%trace, %peer, reason, "envelope refused");
+        })
+    }
+
+    fn refuse(&self, refusal: Refusal) -> Answering {
+        self.metrics.answer_refused.increment(1);
+        refuse(refusal)
     }
 
     fn sight(&self, peer: &Identity, from: SocketAddr, body: &[u8]) -> Answering {
@@ -123,6 +150,7 @@ impl Service for Door {
     fn call(&self, peer: Arc<Identity>, from: SocketAddr, request: Request) -> Answering {
         match request.kind {
             ENVELOPE => self.envelope(peer, &request),
+            RELAY => self.relay(peer, &request),
             ROSTER => self.roster(request.body),
             PACKET => {
                 let peer = Identity::clone(&peer);
@@ -151,6 +179,21 @@ fn refuse(refusal: Refusal) -> Answering {
     Box::pin(std::future::ready(Err(refusal)))
 }
 
+/// Checks whether an envelope from this peer may be taken in by a server of this datacenter.
+type Admit = fn(&Datacenter, &Identity, Envelope) -> Result<Envelope, Refusal>;
+
+/// Checks whether an envelope from this peer may be passed on to another datacenter.
+fn admit_stranger(
+    dc: &Datacenter,
+    peer: &Identity,
+    envelope: Envelope,
+) -> Result<Envelope, Refusal> {
+    match envelope.dc == *dc {
+        true => Err(Refusal::new(REFUSED_PATH, format_args!("this server is of {dc} itself"))),
+        false => check_path(dc, peer, envelope),
+    }
+}
+
 /// Checks whether an envelope from this peer may be answered in this datacenter.
 fn admit(dc: &Datacenter, peer: &Identity, envelope: Envelope) -> Result<Envelope, Refusal> {
     if envelope.dc != *dc {
@@ -160,6 +203,11 @@ fn admit(dc: &Datacenter, peer: &Identity, envelope: Envelope) -> Result<Envelop
             format_args!("this server is of {dc}, not of {wanted}"),
         ));
     }
+    check_path(dc, peer, envelope)
+}
+
+/// Checks whether an envelope is where its path says, and has not been here before.
+fn check_path(dc: &Datacenter, peer: &Identity, envelope: Envelope) -> Result<Envelope, Refusal> {
     envelope.check_path(dc).map_err(|error| Refusal::new(REFUSED_PATH, error))?;
     match envelope.path.last() {
         Some(last) if *last == peer.dc => Ok(envelope),
@@ -187,6 +235,16 @@ mod tests {
     }
 
     fn admitted(to: &str, path: &[&str], from: &str) -> Result<Envelope, Refusal> {
+        let (peer, envelope) = arriving(to, path, from);
+        admit(&dc("dc2"), &peer, envelope)
+    }
+
+    fn passed_on(to: &str, path: &[&str], from: &str) -> Result<Envelope, Refusal> {
+        let (peer, envelope) = arriving(to, path, from);
+        admit_stranger(&dc("dc2"), &peer, envelope)
+    }
+
+    fn arriving(to: &str, path: &[&str], from: &str) -> (Identity, Envelope) {
         let envelope = Envelope {
             dc: dc(to),
             path: path.iter().map(|name| dc(name)).collect(),
@@ -198,7 +256,7 @@ mod tests {
             payload: Bytes::new(),
         };
         let node = NodeName::new("a1").unwrap();
-        admit(&dc("dc2"), &Identity::new(dc(from), Role::Server, Some(node)), envelope)
+        (Identity::new(dc(from), Role::Server, Some(node)), envelope)
     }
 
     #[test]
@@ -217,7 +275,24 @@ mod tests {
     #[test]
     fn strays_loops_and_the_nameless_are_refused() {
         assert!(admitted("dc9", &["dc1"], "dc1").is_err());
-        assert!(admitted("dc2", &["dc2", "dc1"], "dc1").is_err());
+        assert!(admitted("dc2", &["dc2"], "dc2").is_err());
+        assert!(admitted("dc2", &["dc1", "dc2"], "dc2").is_err());
         assert!(admitted("dc2", &[], "dc1").is_err());
+    }
+
+    #[test]
+    fn what_comes_home_by_way_of_another_datacenter_is_admitted() {
+        assert!(admitted("dc2", &["dc2", "dc1"], "dc1").is_ok());
+        assert!(admitted("dc2", &["dc2", "dc1"], "dc3").is_err());
+        assert!(admitted("dc2", &["dc2", "dc3", "dc1"], "dc1").is_err());
+    }
+
+    #[test]
+    fn only_what_is_for_another_datacenter_and_was_not_here_is_passed_on() {
+        assert!(passed_on("dc3", &["dc1"], "dc1").is_ok());
+        assert!(passed_on("dc1", &["dc1"], "dc1").is_ok(), "a detour home");
+        assert!(passed_on("dc2", &["dc1"], "dc1").is_err());
+        assert!(passed_on("dc3", &["dc2"], "dc2").is_err());
+        assert!(passed_on("dc3", &["dc1"], "dc4").is_err());
     }
 }

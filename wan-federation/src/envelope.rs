@@ -10,6 +10,16 @@
 //! at a time, so a reader ignores fields that it doesn't know, and a writer says which version a
 //! reader must know at least (`needs`): a newer version whose envelopes can still be read is no
 //! error. The deadline is not part of the map: it travels in the link's header and shrinks there.
+//!
+//! Where there is no direct path an envelope takes a detour: another datacenter passes it on, once.
+//! An envelope for the datacenter that it comes from takes a detour home, from a server that can't
+//! reach its leader to one that can. Its path says where it has been, so that it never loops:
+//!
+//! ```text
+//!   direct        dc1 ---------> dc2      path on arrival: dc1
+//!   detour        dc1 --> dc3 --> dc2     path on arrival: dc1, dc3
+//!   detour home   dc1 --> dc3 --> dc1     path on arrival: dc1, dc3
+//! ```
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -174,6 +184,11 @@ impl Envelope {
         })
     }
 
+    /// Tells whether it is to come back to the datacenter that it starts from.
+    pub fn goes_home(&self) -> bool {
+        self.path.first() == Some(&self.dc)
+    }
+
     /// Returns the envelope as it leaves datacenter `from`, or why it must not: it was there
     /// before, it was where it is to go, or it has come far enough.
     pub fn leaving(mut self, from: &Datacenter) -> Result<Self, EnvelopeError> {
@@ -185,12 +200,18 @@ impl Envelope {
         Ok(self)
     }
 
-    /// Checks that the envelope may be taken in at datacenter `at`.
+    /// Checks that the envelope may be taken in at datacenter `at`: it has not been there, unless
+    /// it comes home by way of another one, and it has not been where it is to be answered.
     pub fn check_path(&self, at: &Datacenter) -> Result<(), EnvelopeError> {
         if self.path.len() > HOPS_MAX {
             return Err(EnvelopeError::TooFar { dc: self.dc.clone(), hops: self.path.len() });
         }
-        match self.path.iter().find(|seen| *seen == at || **seen == self.dc) {
+        let passed = match self.goes_home() {
+            // Its origin is where it is to go, which it may reach from another one alone.
+            true if *at != self.dc || self.path.len() == HOPS_MAX => &self.path[1..],
+            _ => &self.path[..],
+        };
+        match passed.iter().find(|seen| *seen == at || **seen == self.dc) {
             Some(seen) => Err(EnvelopeError::Loop { dc: self.dc.clone(), at: seen.clone() }),
             None => Ok(()),
         }

@@ -22,15 +22,18 @@ use topology::{
 };
 
 use crate::{
-    answer::{Door, ENVELOPE, Inside, REFUSED_ELSEWHERE},
+    answer::{Door, ENVELOPE, Inside, REFUSED_ELSEWHERE, REFUSED_KIND},
+    attempt::{Carrier, CarryError, Errand},
+    detour::Detours,
     driver::{Board, Driver, Told},
     envelope::Envelope,
     error::{ForwardError, PoolError},
-    forward::{Carrier, CarryError, Forwarder, Promise},
+    forward::{Forwarded, Forwarder, Promise},
     inbox::{INBOX_MAX, Message},
     matrix::{Matrix, Written},
     metrics::Metrics,
     pool::{self, Census, Pool, ROSTER},
+    relay::{REFUSED_RELAY, RELAY, Relayed},
     seeds::Seeds,
     table::{Server, Table},
     verdict::{Health, Verdict},
@@ -68,6 +71,8 @@ pub struct Config {
     pub boot: u64,
     /// Whether the link's identifiers are derived from `seed` too, as a simulation needs.
     pub randomness: Randomness,
+    /// Whether requests take detours through other datacenters, and are passed on for them.
+    pub detours: Detours,
 }
 
 /// Where the link takes its identifiers and jitter from.
@@ -87,7 +92,7 @@ struct Shared {
     me: Profile,
     start: Instant,
     endpoint: Endpoint,
-    forwarder: Forwarder,
+    forwarder: Arc<Forwarder>,
     inbox: mpsc::Sender<Message>,
     board: Board,
     metrics: Arc<Metrics>,
@@ -110,7 +115,9 @@ impl Federation {
             inbox: sender.clone(),
             row: row.clone(),
             metrics: metrics.clone(),
+            forwarder: Arc::default(),
         };
+        let relays = door.forwarder.clone();
         let link = link::Config {
             addr: config.bind,
             me: Identity::new(me.dc.clone(), me.role, Some(me.name.clone())),
@@ -146,7 +153,10 @@ impl Federation {
             told: Told::default(),
         };
         let carrier = Arc::new(Wire(endpoint.clone()));
-        let forwarder = Forwarder::new(me.dc.clone(), start, board.table.clone(), carrier);
+        let (dc, table) = (me.dc.clone(), board.table.clone());
+        let forwarder = Arc::new(Forwarder::new(dc, config.detours, start, table, carrier));
+        let opened = relays.set(Arc::downgrade(&forwarder));
+        assert!(opened.is_ok(), "the door is new, and nobody else has it");
         let shared = Shared { me, start, endpoint, forwarder, inbox: sender, board, metrics };
         let run = async move {
             tokio::select! {
@@ -163,14 +173,20 @@ impl Federation {
         &self.0.me
     }
 
-    /// Carries a request to its datacenter and returns the answer, by the envelope's deadline.
-    pub async fn forward(&self, envelope: Envelope) -> Result<Bytes, ForwardError> {
+    /// Carries a request to its datacenter and returns the answer, by the envelope's deadline: to
+    /// the own one by way of another one.
+    pub async fn forward(&self, envelope: Envelope) -> Result<Forwarded, ForwardError> {
         let asked = Instant::now();
         let dc = envelope.dc.clone();
         let result = self.0.forwarder.forward(envelope).await;
-        let outcome = result.as_ref().map(|_| ());
-        self.0.metrics.forwarded(dc.as_str(), asked.elapsed(), outcome);
+        self.0.metrics.forwarded(dc.as_str(), asked.elapsed(), result.as_ref());
         result
+    }
+
+    /// Tells whether there is a server in another datacenter that may know the way to the leader of
+    /// the own one.
+    pub fn may_go_home(&self) -> bool {
+        self.0.forwarder.may_go_home()
     }
 
     /// Returns the datacenters that did not leave and what they are held for: the own one first,
@@ -301,7 +317,7 @@ impl Federation {
             let held = format!("{} for {age}s: {}", verdict.health, verdict.evidence);
             lines.push((SECTION, format!("{dc}_health"), held));
             lines.push((SECTION, format!("{dc}_rtt_ms"), rtt));
-            lines.push((SECTION, format!("{dc}_under_way"), remote.gate.under_way().to_string()));
+            lines.push((SECTION, format!("{dc}_under_way"), remote.gates.under_way().to_string()));
         }
         lines
     }
@@ -318,24 +334,40 @@ impl Carrier for Wire {
     fn carry(
         &self,
         to: &Server,
+        errand: Errand,
         body: Bytes,
         deadline: Instant,
     ) -> Promise<Result<Bytes, CarryError>> {
         let endpoint = self.0.clone();
         let target = Target { addr: to.addr, expect: pool::expect_server(&to.dc, &to.name) };
         Box::pin(async move {
-            let request = Request { kind: ENVELOPE, deadline, body };
-            endpoint.call(&target, request).await.map(|reply| reply.body).map_err(carry_error)
+            let kind = match errand {
+                Errand::Answer => ENVELOPE,
+                Errand::PassOn => RELAY,
+            };
+            let called = endpoint.call(&target, Request { kind, deadline, body }).await;
+            let reply =
+                called.map(|reply| reply.body).map_err(|error| carry_error(errand, error))?;
+            match errand {
+                Errand::Answer => Ok(reply),
+                Errand::PassOn => Relayed::decode(reply),
+            }
         })
     }
 }
 
-fn carry_error(error: CallError) -> CarryError {
+fn carry_error(errand: Errand, error: CallError) -> CarryError {
     let no_effect = error.had_no_effect();
     match error {
         CallError::Refused { code, message, .. } => {
             // The link's own refusals are about what was sent, not about who got it.
-            let elsewhere = code == REFUSED_ELSEWHERE;
+            let elsewhere = match errand {
+                Errand::Answer => code == REFUSED_ELSEWHERE,
+                // One that does not know this kind of request yet can't pass it on.
+                Errand::PassOn => {
+                    matches!(code, REFUSED_ELSEWHERE | REFUSED_RELAY | REFUSED_KIND)
+                }
+            };
             CarryError::Refused { code, message, elsewhere }
         }
         CallError::TooLarge { .. } => CarryError::Refused {

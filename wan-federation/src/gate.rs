@@ -1,10 +1,14 @@
-//! The way into one datacenter: a breaker, and a bound on the requests under way.
+//! The ways into one datacenter: for each a breaker, and a bound on the requests under way.
 //!
 //! A sick datacenter may hold as many requests as the bound says and no more, so that it can't
 //! use up what requests for the other ones need. Whoever passes holds a [`Pass`] until the
 //! outcome is known; dropping it says that the caller went away.
+//!
+//! Detours have a gate of their own: those that don't help open its breaker, so that a datacenter
+//! that nobody can reach is not asked for through every other one by every request.
 
 use std::{
+    fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -21,7 +25,48 @@ use crate::breaker::{Admission, Breaker, Outcome};
 /// datacenter that answers nothing holds 80 MiB at most.
 pub const UNDER_WAY_MAX: usize = 8192;
 
-/// The way into one datacenter.
+/// Most requests for one datacenter under way from this server by detours. They are in the way of
+/// others in the datacenter that passes them on: few enough to leave room there.
+pub const DETOURS_MAX: usize = 1024;
+
+/// Most requests under way that this server passes on to one datacenter for all others: one of
+/// these may use up all of its own.
+pub const RELAYS_MAX: usize = DETOURS_MAX;
+
+/// All ways from this server into one datacenter.
+#[derive(Debug, Clone)]
+pub struct Gates {
+    /// What goes straight to it.
+    pub direct: Arc<Gate>,
+    /// What goes to it through other ones.
+    pub detours: Arc<Gate>,
+    /// What is passed on to it for other ones.
+    pub relays: Arc<Gate>,
+}
+
+impl Default for Gates {
+    fn default() -> Self {
+        Self {
+            direct: Gate::new(UNDER_WAY_MAX),
+            detours: Gate::new(DETOURS_MAX),
+            relays: Gate::new(RELAYS_MAX),
+        }
+    }
+}
+
+impl Gates {
+    /// Tells how many requests of this server for the datacenter are under way, by whichever way.
+    pub fn under_way(&self) -> usize {
+        self.direct.under_way() + self.detours.under_way()
+    }
+
+    /// Closes all breakers: something else than a request showed that the datacenter is well.
+    pub fn reset(&self) {
+        [&self.direct, &self.detours, &self.relays].into_iter().for_each(|gate| gate.reset());
+    }
+}
+
+/// One way into a datacenter.
 #[derive(Debug)]
 pub struct Gate {
     start: Instant,
@@ -43,6 +88,18 @@ pub enum Turned {
         /// How many.
         under_way: usize,
     },
+}
+
+impl fmt::Display for Turned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Turned::Broken { retry_after } => {
+                let millis = retry_after.as_millis();
+                write!(f, "the last requests all failed, the next try is in {millis} ms")
+            }
+            Turned::Full { under_way } => write!(f, "{under_way} requests are under way already"),
+        }
+    }
 }
 
 /// Held by a request while it is under way.

@@ -11,6 +11,12 @@ pub mod answer;
 
 pub mod forward;
 
+pub mod attempt;
+
+pub mod detour;
+
+pub mod relay;
+
 pub mod envelope;
 
 pub mod error;
@@ -44,10 +50,11 @@ mod inbox;
 mod table;
 
 pub use answer::Inside;
+pub use detour::Detours;
 pub use envelope::{Consistency, Envelope};
 pub use error::{Effect, ForwardError, PoolError};
 pub use federation::{Config, Federation, Randomness};
-pub use forward::Promise;
+pub use forward::{Forwarded, Promise};
 pub use matrix::Matrix;
 pub use verdict::{Degradation, Health, Verdict};
 pub use word::Word;

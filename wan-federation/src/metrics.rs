@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use metrics::{Counter, Gauge, Histogram, Unit};
 
-use crate::{error::ForwardError, pool::Census, table::Table};
+use certs::link::Refusal;
+
+use crate::{error::ForwardError, forward::Forwarded, pool::Census, relay::Relayed, table::Table};
 
 /// The federation's counters.
 pub struct Metrics {
@@ -28,6 +30,9 @@ pub struct Metrics {
 /// Requests to other datacenters, by `dc` and `outcome`.
 const FORWARDED: &str = "causeway.wan.forwarded";
 
+/// Requests that were to be passed on from one other datacenter to another, by `outcome`.
+const RELAYED: &str = "causeway.wan.relayed";
+
 /// 1 for what a datacenter is held for, by `dc` and `health`.
 const HEALTH: &str = "causeway.wan.health";
 
@@ -38,6 +43,10 @@ impl Metrics {
     /// Resolves the counters with the recorder of this process.
     pub fn resolve() -> Self {
         metrics::describe_counter!(FORWARDED, "Requests to other datacenters, by outcome");
+        metrics::describe_counter!(
+            RELAYED,
+            "Requests to be passed on from one other datacenter to another, by outcome"
+        );
         metrics::describe_gauge!(HEALTH, "1 for what a datacenter is held for, 0 for the rest");
         metrics::describe_gauge!(UNDER_WAY, "Requests under way to a datacenter");
         metrics::describe_histogram!(
@@ -75,15 +84,34 @@ impl Metrics {
     }
 
     /// Counts a forwarded request.
-    pub(crate) fn forwarded(&self, dc: &str, took: Duration, result: Result<(), &ForwardError>) {
+    pub(crate) fn forwarded(
+        &self,
+        dc: &str,
+        took: Duration,
+        result: Result<&Forwarded, &ForwardError>,
+    ) {
         // A name that nobody ever heard of comes from a client: it must not make a series.
         let dc = match result {
             Err(ForwardError::UnknownDatacenter { .. }) => "unknown",
             _ => dc,
         };
-        let outcome = result.map_or_else(ForwardError::kind, |()| "answered");
+        let outcome = match result {
+            Ok(forwarded) if forwarded.is_detour() => "detour",
+            Ok(_) => "answered",
+            Err(error) => error.kind(),
+        };
         metrics::counter!(FORWARDED, "dc" => dc.to_owned(), "outcome" => outcome).increment(1);
         self.forward_seconds.record(took.as_secs_f64());
+    }
+
+    /// Counts a request that was to be passed on.
+    pub(crate) fn relayed(&self, result: Result<&Relayed, &Refusal>) {
+        let outcome = match result {
+            Ok(Relayed::Answer(_)) => "answered",
+            Ok(Relayed::Lost(_)) => "lost",
+            Err(_) => "refused",
+        };
+        metrics::counter!(RELAYED, "outcome" => outcome).increment(1);
     }
 
     /// Shows the pool's members.
@@ -100,7 +128,7 @@ impl Metrics {
                 let name = health.as_str();
                 metrics::gauge!(HEALTH, "dc" => dc.to_string(), "health" => name).set(held);
             }
-            let under_way = count(remote.gate.under_way());
+            let under_way = count(remote.gates.under_way());
             metrics::gauge!(UNDER_WAY, "dc" => dc.to_string()).set(under_way);
         }
     }

@@ -10,7 +10,10 @@ use std::time::Duration;
 
 use topology::NodeName;
 
-use crate::envelope::Consistency;
+use crate::{
+    envelope::Consistency,
+    verdict::{Degradation, Health},
+};
 
 /// Servers whose round trip is at most this much longer than the nearest one's are equally near:
 /// below it, what a server does weighs more than where it stands.
@@ -51,6 +54,33 @@ pub struct Candidate {
     pub is_leader: bool,
     /// Whether it says that it knows the leader.
     pub leader_known: bool,
+}
+
+/// What a server has to have for asking it to make sense.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Need {
+    /// A path.
+    Path,
+    /// A path and a leader that it knows.
+    Leader,
+}
+
+impl Need {
+    /// Decides for a request to a datacenter that is held for something. That its servers know no
+    /// leader matters once that is more than an election, which they see through themselves.
+    pub fn of(consistency: Consistency, health: Health) -> Self {
+        match (consistency, health) {
+            (Consistency::Leader, Health::Degraded(Degradation::Leaderless)) => Need::Leader,
+            _ => Need::Path,
+        }
+    }
+}
+
+impl Candidate {
+    /// Tells whether asking the server makes sense now.
+    pub fn meets(&self, need: Need) -> bool {
+        self.reach.is_heard() && (need == Need::Path || self.leader_known)
+    }
 }
 
 /// Ranks servers, best first, and returns their places in `candidates`.
@@ -159,6 +189,19 @@ mod tests {
         assert_eq!(names(&servers, Consistency::Any, 0), ["b"]);
         servers[1].reach = Reach::Down;
         assert_eq!(names(&servers, Consistency::Any, 0).len(), 2);
+    }
+
+    #[test]
+    fn a_server_without_a_leader_is_of_no_use_once_its_datacenter_is_held_for_leaderless() {
+        let mut one = server("a", Reach::Live, 10);
+        let leaderless = Health::Degraded(Degradation::Leaderless);
+        assert!(one.meets(Need::of(Consistency::Leader, leaderless)));
+        one.leader_known = false;
+        assert!(!one.meets(Need::of(Consistency::Leader, leaderless)));
+        assert!(one.meets(Need::of(Consistency::Any, leaderless)));
+        assert!(one.meets(Need::of(Consistency::Leader, Health::Healthy)));
+        one.reach = Reach::Quiet;
+        assert!(!one.meets(Need::of(Consistency::Any, Health::Healthy)));
     }
 
     #[test]

@@ -9,9 +9,10 @@ use tokio::sync::watch;
 use topology::{Datacenter, NodeName};
 
 use crate::{
-    gate::Gate,
+    envelope::Consistency,
+    gate::Gates,
     matrix::{Cell, Matrix, Row},
-    routes::{self, Candidate, Reach},
+    routes::{self, Candidate, Need, Reach},
     verdict::Verdict,
     word::Word,
 };
@@ -36,7 +37,7 @@ pub(crate) struct Remote {
     pub(crate) verdict: Verdict,
     /// Servers that did not leave, by name.
     pub(crate) servers: Vec<Server>,
-    pub(crate) gate: Arc<Gate>,
+    pub(crate) gates: Gates,
 }
 
 /// All other datacenters.
@@ -65,6 +66,11 @@ impl Server {
 }
 
 impl Remote {
+    /// Returns what one of its servers has to have for a request to make sense.
+    pub(crate) fn need(&self, consistency: Consistency) -> Need {
+        Need::of(consistency, self.verdict.health)
+    }
+
     /// Returns the round trip that stands for the datacenter.
     pub(crate) fn rtt(&self) -> Option<Duration> {
         routes::median_rtt(self.servers.iter().filter_map(|server| server.rtt).collect())

@@ -21,7 +21,7 @@ use tokio::sync::watch;
 use topology::{Datacenter, Member, NodeName, Profile, Status};
 
 use crate::{
-    gate::{self, Gate},
+    gate::Gates,
     matrix::{
         Written,
         gather::{Gather, Source},
@@ -121,7 +121,7 @@ pub(crate) struct Watch {
     me: Profile,
     servers: BTreeMap<Key, Tracked>,
     fellows: BTreeMap<NodeName, Fellow>,
-    judges: BTreeMap<Datacenter, (Judge, Arc<Gate>)>,
+    judges: BTreeMap<Datacenter, (Judge, Gates)>,
     gather: Gather,
 }
 
@@ -238,13 +238,13 @@ impl Watch {
         self.judges.retain(|dc, _| views.contains_key(dc));
         let mut changes = Vec::new();
         for (dc, view) in &views {
-            let (judge, gate) = self
+            let (judge, gates) = self
                 .judges
                 .entry(dc.clone())
-                .or_insert_with(|| (Judge::new(now), Gate::new(gate::UNDER_WAY_MAX)));
+                .or_insert_with(|| (Judge::new(now), Gates::default()));
             let Some(before) = judge.judge(now, view) else { continue };
             if before.health == Health::Lost || judge.verdict().health == Health::Healthy {
-                gate.reset();
+                gates.reset();
             }
             changes.push(Change {
                 dc: dc.clone(),
@@ -272,9 +272,9 @@ impl Watch {
 
     fn table(&self) -> Table {
         let mut table = Table::default();
-        for (dc, (judge, gate)) in &self.judges {
+        for (dc, (judge, gates)) in &self.judges {
             let verdict = judge.verdict().clone();
-            let remote = Remote { verdict, servers: Vec::new(), gate: gate.clone() };
+            let remote = Remote { verdict, servers: Vec::new(), gates: gates.clone() };
             table.remotes.insert(dc.clone(), remote);
         }
         for ((dc, name), tracked) in self.servers.iter().filter(|(_, tracked)| !tracked.left) {

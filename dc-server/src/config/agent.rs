@@ -75,6 +75,8 @@ pub struct Agent {
     /// How long a request waits for a leader.
     #[serde(serialize_with = "go")]
     pub rpc_hold_timeout: Duration,
+    /// The way to other datacenters.
+    pub federation: Federation,
     /// Bounds of requests.
     pub limits: Limits,
     /// The HTTP interface.
@@ -148,6 +150,13 @@ impl Addresses {
         };
         endpoints.iter().flatten().all(here)
     }
+}
+
+/// How requests get to other datacenters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Federation {
+    /// Whether they may go through a third datacenter, and this server passes on those of others.
+    pub detours: bool,
 }
 
 /// Who may open socket files.

@@ -14,7 +14,7 @@ use topology::{Datacenter, NodeId, NodeName, Role};
 use uuid::Uuid;
 
 use super::{
-    agent::Agent,
+    agent::{Agent, Federation},
     error::{Problem, Problems},
     host::Host,
     settings::Settings,
@@ -88,6 +88,7 @@ impl Build<'_> {
             rpc_hold_timeout: settings
                 .duration("performance.rpc_hold_timeout")
                 .unwrap_or(RPC_HOLD_TIMEOUT),
+            federation: Federation { detours: settings.bool("federation.detours").unwrap_or(true) },
             limits: self.limits(),
             http: self.http(),
             log: self.log(),

@@ -430,6 +430,13 @@ fn ports_below_one_disable() {
 }
 
 #[test]
+fn detours_are_taken_unless_turned_off() {
+    assert!(agent(&["-dev"], "").federation.detours);
+    assert!(!agent(&["-dev"], "federation { detours = false }").federation.detours);
+    assert!(agent(&["-dev"], "federation = { detours = true }").federation.detours);
+}
+
+#[test]
 fn the_wan_has_its_own_addresses() {
     let body = "bind_addr = \"0.0.0.0\" serf_wan = \"10.0.0.2\" advertise_addr_wan = \"1.2.3.4\"";
     let wan = agent(&["-dev"], body).addresses.wan.unwrap();

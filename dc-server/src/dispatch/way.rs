@@ -4,16 +4,23 @@
 //! HTTP, DNS, link ──▶ Ask ──▶ way ──┬─▶ Datacenter   another datacenter's servers decide on
 //!                                   ├─▶ Leader       this datacenter's leader answers
 //!                                   ├─▶ Here         this server answers from its state
+//!                                   ├─▶ Detour       home by way of another datacenter
 //!                                   └─▶ Await        nobody leads now: hold on for a moment
 //! ```
 //!
 //! The test for another datacenter comes first: whether this one has a leader must not matter to
 //! a request for that one. A request that a fellow server passed on goes no further: when this server
 //! does not lead, the other one has to look again, so that two servers that take each other for
-//! the leader don't pass a request to and fro.
+//! the leader don't pass a request to and fro. Nor does a request that took a detour take another.
+
+use std::time::Duration;
 
 use lan_agent::ask::{Ask, Consistency, Question};
 use topology::Datacenter;
+
+/// How long nobody must have led before a server looks for its leader by way of another datacenter:
+/// an election takes less, and is no reason to.
+pub const DETOUR_AFTER: Duration = Duration::from_secs(1);
 
 /// Where a request came in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +31,8 @@ pub enum Origin {
     Follower,
     /// A server of another datacenter.
     Federation,
+    /// A server of this datacenter that can't reach its leader, by way of another datacenter.
+    Detour,
 }
 
 /// What this server knows about the leader of its datacenter.
@@ -35,6 +44,19 @@ pub enum Leadership {
     Other,
     /// Nobody does, as far as this server knows.
     Unknown,
+    /// Nobody has for longer than an election takes, and another datacenter may know better.
+    Missing,
+}
+
+impl Leadership {
+    /// Returns what it is without a known leader, for so long; `may_detour` tells whether there is
+    /// another datacenter to go through.
+    pub fn without(leaderless_for: Duration, may_detour: bool) -> Self {
+        match may_detour && leaderless_for >= DETOUR_AFTER {
+            true => Leadership::Missing,
+            false => Leadership::Unknown,
+        }
+    }
 }
 
 /// Where an ask is answered.
@@ -48,6 +70,8 @@ pub enum Way {
     Here,
     /// By this server, with what it has.
     Local,
+    /// By this datacenter's leader, asked by way of another datacenter.
+    Detour,
     /// By nobody, until there is a leader.
     Await,
 }
@@ -64,8 +88,11 @@ pub fn decide(ask: &Ask, origin: Origin, home: &Datacenter, leadership: Leadersh
     }
     match (leadership, origin) {
         (Leadership::Mine, _) => Way::Here,
-        (Leadership::Other, Origin::Agent | Origin::Federation) => Way::Leader,
-        (Leadership::Other, Origin::Follower) | (Leadership::Unknown, _) => Way::Await,
+        (Leadership::Other, Origin::Agent | Origin::Federation | Origin::Detour) => Way::Leader,
+        (Leadership::Missing, Origin::Agent) => Way::Detour,
+        (Leadership::Other, Origin::Follower)
+        | (Leadership::Missing, Origin::Follower | Origin::Federation | Origin::Detour)
+        | (Leadership::Unknown, _) => Way::Await,
     }
 }
 
@@ -79,8 +106,6 @@ fn answers_without_leader(ask: &Ask) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use bytes::Bytes;
     use lan_agent::ask::{RequestId, TraceId};
@@ -144,6 +169,27 @@ mod tests {
         assert_eq!(way(&ask, Origin::Agent, Leadership::Other), Way::Leader);
         assert_eq!(way(&ask, Origin::Federation, Leadership::Other), Way::Leader);
         assert_eq!(way(&ask, Origin::Follower, Leadership::Other), Way::Await);
+    }
+
+    #[test]
+    fn a_server_that_misses_its_leader_asks_by_way_of_another_datacenter_once() {
+        let ask = read(Consistency::Default, None);
+        assert_eq!(way(&ask, Origin::Agent, Leadership::Missing), Way::Detour);
+        assert_eq!(way(&ask, Origin::Detour, Leadership::Other), Way::Leader);
+        assert_eq!(way(&ask, Origin::Detour, Leadership::Mine), Way::Here);
+        for origin in [Origin::Detour, Origin::Follower, Origin::Federation] {
+            assert_eq!(way(&ask, origin, Leadership::Missing), Way::Await, "{origin:?}");
+        }
+        let stale = read(Consistency::Stale, None);
+        assert_eq!(way(&stale, Origin::Agent, Leadership::Missing), Way::Local);
+    }
+
+    #[test]
+    fn a_leader_is_missing_after_an_election_has_had_its_time() {
+        let just = DETOUR_AFTER - Duration::from_millis(1);
+        assert_eq!(Leadership::without(just, true), Leadership::Unknown);
+        assert_eq!(Leadership::without(DETOUR_AFTER, true), Leadership::Missing);
+        assert_eq!(Leadership::without(DETOUR_AFTER, false), Leadership::Unknown);
     }
 
     #[test]

@@ -70,6 +70,8 @@ struct AnswerHead {
     last_contact_us: u64,
     #[serde(default)]
     consistency: Consistency,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    path: Vec<Datacenter>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -240,6 +242,7 @@ pub fn decode_reply(bytes: Bytes) -> Result<Answer, AskError> {
                 known_leader: answer.known_leader,
                 last_contact: Duration::from_micros(answer.last_contact_us),
                 consistency: answer.consistency,
+                path: answer.path,
             },
             body: bytes.slice(bytes.len() - body.len()..),
         }),
@@ -382,6 +385,7 @@ fn answer_head(answer: &Answer) -> AnswerHead {
         known_leader: answer.meta.known_leader,
         last_contact_us: u64::try_from(answer.meta.last_contact.as_micros()).unwrap_or(u64::MAX),
         consistency: answer.meta.consistency,
+        path: answer.meta.path.clone(),
     }
 }
 

@@ -54,6 +54,7 @@ impl Saved {
             known_leader: Some(true),
             last_contact: Duration::ZERO,
             consistency: Consistency::Stale,
+            path: Vec::new(),
         };
         Answer { outcome: self.outcome, meta, body: self.body.clone() }
     }

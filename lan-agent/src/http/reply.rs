@@ -8,6 +8,7 @@ use axum::{
 };
 use bytes::Bytes;
 use flate2::{Compression, write::GzEncoder};
+use topology::Datacenter;
 
 use super::{context::Context, context::TRACE, error::Failure, json};
 use crate::ask::{Answer, Consistency, Meta, Outcome, TraceId};
@@ -26,6 +27,7 @@ const INDEX: HeaderName = HeaderName::from_static("x-consul-index");
 const KNOWN_LEADER: HeaderName = HeaderName::from_static("x-consul-knownleader");
 const LAST_CONTACT: HeaderName = HeaderName::from_static("x-consul-lastcontact");
 const EFFECTIVE: HeaderName = HeaderName::from_static("x-consul-effective-consistency");
+const PATH: HeaderName = HeaderName::from_static("x-causeway-path");
 
 /// What a handler answers with.
 #[derive(Debug)]
@@ -83,7 +85,7 @@ impl Reply {
         Self { body: Content::Stream(body), ..Self::empty() }
     }
 
-    /// The JSON of a server's answer with the headers of its freshness. What is absent is a 404
+    /// The JSON of a server's answer with the headers of its freshness and of its way. What is absent is a 404
     /// with these headers.
     pub(super) fn answer(answer: Answer, indexed: Indexed) -> Self {
         let (status, body) = match answer.outcome {
@@ -198,6 +200,11 @@ impl Wish {
 
 fn freshness(meta: &Meta, indexed: Indexed) -> HeaderMap {
     let mut headers = HeaderMap::new();
+    if !meta.path.is_empty() {
+        let names: Vec<&str> = meta.path.iter().map(Datacenter::as_str).collect();
+        // Names of datacenters are letters, digits, dashes and underscores.
+        headers.extend(HeaderValue::try_from(names.join(", ")).ok().map(|way| (PATH, way)));
+    }
     let Some(known_leader) = meta.known_leader else { return headers };
     // Room for these and for what every response has, so that the map does not grow twice.
     headers.reserve(8);

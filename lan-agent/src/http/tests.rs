@@ -14,6 +14,7 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
 };
+use topology::Datacenter;
 
 use crate::ask::{
     Answer, AskError, Blocking, Consistency, KvOp, KvVerb, Meta, Outcome, Question, TxnOp,
@@ -25,6 +26,7 @@ fn meta(index: u64) -> Meta {
         known_leader: Some(true),
         last_contact: Duration::from_millis(4),
         consistency: Consistency::Default,
+        path: Vec::new(),
     }
 }
 
@@ -44,6 +46,20 @@ async fn a_key_is_read_with_its_headers() {
     let ask = rig.fake.last();
     assert_eq!(ask.question, Question::KvGet { key: "web/port x".to_owned(), raw: false });
     assert_eq!(ask.dc.unwrap().as_str(), "dc2");
+}
+
+#[tokio::test]
+async fn the_way_to_another_datacenter_is_shown_for_reads_and_writes() {
+    let path = || ["dc1", "dc3", "dc2"].map(|dc| Datacenter::new(dc).unwrap()).to_vec();
+    let read = Meta { path: path(), ..meta(13) };
+    let rig = Rig::start(Fake::answering(found(read, "[]")));
+    let got = rig.client.get("/v1/kv/a?dc=dc2").await;
+    assert_eq!(got.header("x-causeway-path"), "dc1, dc3, dc2");
+    let written = Meta { path: path(), ..Meta::default() };
+    let rig = Rig::start(Fake::answering(found(written, "true")));
+    let got = rig.client.send("PUT", "/v1/kv/a?dc=dc2", &[], "b").await;
+    assert_eq!(got.header("x-causeway-path"), "dc1, dc3, dc2");
+    assert_eq!(got.header("x-consul-index"), "");
 }
 
 #[tokio::test]

@@ -85,6 +85,15 @@ impl Relay {
         self.change(hosts, |way| way.cut = true);
     }
 
+    /// Cuts every way between two groups of agents (by bound address).
+    pub fn cut(&self, some: &[IpAddr], others: &[IpAddr]) {
+        let mut ways = self.ways.lock().expect("nobody panics in here");
+        for (one, other) in some.iter().flat_map(|one| others.iter().map(move |it| (*one, *it))) {
+            ways.entry((one, other)).or_default().cut = true;
+            ways.entry((other, one)).or_default().cut = true;
+        }
+    }
+
     /// Delays packets between these agents and all others, each way.
     pub fn delay(&self, hosts: &[IpAddr], delay: Duration) {
         self.change(hosts, |way| way.delay = delay);

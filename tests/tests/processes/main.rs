@@ -9,6 +9,7 @@ mod checks;
 mod command_line;
 mod cut_off;
 mod datacenters;
+mod detour;
 mod disks;
 mod dns;
 mod handlers;

@@ -229,6 +229,56 @@ fn a_partition_between_two_datacenters_is_seen_on_both_sides_and_heals() {
 }
 
 #[test]
+fn two_datacenters_that_are_cut_from_each_other_go_on_by_way_of_a_third() {
+    seeds::spread(1..4, |seed| {
+        simulate(async move {
+            let globe = world(seed, 4, Link::WAN).await;
+            globe.fabric.cut(&globe.hosts(1), &globe.hosts(2));
+            let begin = Instant::now();
+            let mut asked = JoinSet::new();
+            while begin.elapsed() < Duration::from_secs(20) {
+                for (from, to) in [(1, 2), (2, 1)] {
+                    for server in 1..=3 {
+                        let ask = globe.ask(Place { dc: from, server }, to);
+                        asked.spawn(async move {
+                            let at = Instant::now();
+                            let way = ask.await.expect("there is a way").path;
+                            assert!(at.elapsed() <= ENDS_WITHIN, "{:?}", at.elapsed());
+                            let [one, third, other] = &way[..] else {
+                                panic!("{way:?} is no detour");
+                            };
+                            assert_eq!((one, other), (&datacenter(from), &datacenter(to)));
+                            assert!([datacenter(3), datacenter(4)].contains(third));
+                        });
+                    }
+                }
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+            while let Some(done) = asked.join_next().await {
+                done.unwrap();
+            }
+            globe.fabric.heal_all();
+            globe.until(SETTLED, "all is well again", Globe::is_well).await;
+            let straight = globe.ask(Place { dc: 1, server: 1 }, 2).await.unwrap();
+            assert!(!straight.is_detour());
+        });
+    });
+}
+
+#[test]
+fn a_server_that_is_cut_from_its_fellows_finds_them_by_way_of_another_datacenter() {
+    simulate(async {
+        let globe = world(1, 3, Link::WAN).await;
+        let alone = Place { dc: 1, server: 3 };
+        let fellows = [1, 2].map(|server| Place { dc: 1, server }.addr().ip());
+        globe.fabric.cut(&[alone.addr().ip()], &fellows);
+        let forwarded = globe.ask(alone, 1).await.unwrap();
+        assert_eq!(forwarded.answer, "a1", "the leader answers");
+        assert_eq!((&forwarded.path[0], &forwarded.path[2]), (&datacenter(1), &datacenter(1)));
+    });
+}
+
+#[test]
 fn the_same_seed_gives_the_same_packets() {
     let run = |seed| {
         simulate(async move {

@@ -58,6 +58,17 @@ fn golden_bytes_stay() {
 }
 
 #[test]
+fn golden_bytes_of_a_detour_stay() {
+    let mut bytes = golden(9, 1, 1, 0);
+    let path = b"\x91\xa3dc1";
+    let at = bytes.windows(path.len()).position(|window| window == path).unwrap();
+    bytes.splice(at..at + path.len(), *b"\x92\xa3dc1\xa3dc3");
+    let mut detour = sample(deadline());
+    detour.path.push(dc("dc3"));
+    assert_eq!(detour.encode().unwrap(), bytes);
+}
+
+#[test]
 fn golden_bytes_are_read() {
     let deadline = deadline();
     assert_eq!(Envelope::decode(&golden(9, 1, 1, 0), deadline), Ok(sample(deadline)));
@@ -112,6 +123,19 @@ fn loops_are_refused() {
 }
 
 #[test]
+fn home_is_reached_by_way_of_one_other_datacenter() {
+    let mut envelope = sample(deadline());
+    envelope.dc = dc("dc1");
+    assert!(envelope.goes_home());
+    assert!(matches!(envelope.check_path(&dc("dc1")), Err(EnvelopeError::Loop { .. })));
+    assert_eq!(envelope.check_path(&dc("dc3")), Ok(()));
+    let passed_on = envelope.leaving(&dc("dc3")).unwrap();
+    assert_eq!(passed_on.check_path(&dc("dc1")), Ok(()));
+    assert!(matches!(passed_on.check_path(&dc("dc3")), Err(EnvelopeError::Loop { .. })));
+    assert!(matches!(passed_on.leaving(&dc("dc4")), Err(EnvelopeError::TooFar { .. })));
+}
+
+#[test]
 fn a_third_hop_is_refused() {
     let mut envelope = sample(deadline());
     envelope.path.push(dc("dc3"));
@@ -143,6 +167,32 @@ proptest! {
         };
         let bytes = envelope.encode().unwrap();
         prop_assert_eq!(Envelope::decode(&bytes, envelope.deadline), Ok(envelope));
+    }
+
+    #[test]
+    fn no_way_is_longer_than_two_hops_or_comes_twice_through_a_place(
+        to in 0usize..5,
+        through in proptest::collection::vec(0usize..5, 1..8),
+    ) {
+        let mut envelope = sample(deadline());
+        envelope.dc = dc(&format!("dc{to}"));
+        envelope.path.clear();
+        let mut way = Vec::new();
+        for place in &through {
+            let at = dc(&format!("dc{place}"));
+            if envelope.check_path(&at).is_err() || (at == envelope.dc && !way.is_empty()) {
+                break;
+            }
+            let Ok(on) = envelope.clone().leaving(&at) else { break };
+            way.push(*place);
+            envelope = on;
+        }
+        prop_assert!(way.len() <= HOPS_MAX);
+        let mut once = way.clone();
+        once.sort_unstable();
+        once.dedup();
+        prop_assert_eq!(once.len(), way.len());
+        prop_assert!(!way.iter().skip(1).any(|place| *place == to));
     }
 
     #[test]

@@ -104,6 +104,7 @@ impl World {
             inbox: mpsc::channel(1).0,
             row: Arc::default(),
             metrics: Arc::new(Metrics::resolve()),
+            forwarder: Arc::default(),
         };
         Endpoint::bind(config, &Kernel, Arc::new(door)).unwrap()
     }
@@ -140,6 +141,7 @@ impl World {
             seed: boot,
             boot,
             randomness: Randomness::System,
+            detours: Detours::On,
         };
         let inside =
             Fake { name: name.to_owned(), is_leader: name.ends_with('1'), ..Fake::default() };
@@ -254,8 +256,8 @@ impl World {
             trace: Uuid::from_u128(8),
             payload: Bytes::from(payload.to_owned()),
         };
-        let answer = self.at(name).forward(envelope).await?;
-        Ok(String::from_utf8_lossy(&answer).into_owned())
+        let forwarded = self.at(name).forward(envelope).await?;
+        Ok(String::from_utf8_lossy(&forwarded.answer).into_owned())
     }
 }
 
@@ -319,6 +321,48 @@ async fn who_has_no_right_certificate_is_not_heard() {
         run.abort();
     }
     assert_eq!(world.at("a1").members(), members);
+}
+
+#[tokio::test]
+async fn a_stranger_s_request_is_passed_on_once_and_never_to_where_it_was() {
+    let world = World::with(&["a1", "b1"]);
+    world.until_all("dc2", Health::Healthy).await;
+    world.until_all("dc1", Health::Healthy).await;
+    let (endpoint, run) = world.endpoint(Role::Server, &world);
+    let run = tokio::spawn(run);
+    let call = async |to: &str, path: &[&str], payload: &'static str| {
+        let deadline = Instant::now() + LIVENESS;
+        let envelope = Envelope {
+            dc: Datacenter::new(to).unwrap(),
+            path: path.iter().map(|dc| Datacenter::new(*dc).unwrap()).collect(),
+            deadline,
+            request: Uuid::from_u128(7),
+            read: true,
+            consistency: Consistency::Leader,
+            trace: Uuid::from_u128(8),
+            payload: Bytes::from_static(payload.as_bytes()),
+        };
+        let body = envelope.encode().unwrap();
+        let to = Target { addr: world.at("a1").me().addr, expect: link::Expect::any_server() };
+        let reply = endpoint.call(&to, Request { kind: RELAY, deadline, body }).await;
+        match reply {
+            Ok(reply) => Relayed::decode(reply.body).map_err(|error| format!("{error:?}")),
+            Err(error) => Err(error.to_string()),
+        }
+    };
+    assert_eq!(call("dc2", &["dc9"], "hello").await.unwrap(), "b1 to dc1: hello");
+    for (to, path, payload, why) in [
+        ("dc2", &["dc9"][..], "refuse", "b1.dc2: I refuse"),
+        ("dc2", &["dc4", "dc9"], "hello", "passed 3 datacenters"),
+        ("dc1", &["dc9"], "hello", "this server is of dc1 itself"),
+        ("dc2", &["dc1", "dc9"], "hello", "has already been in dc1"),
+        ("dc7", &["dc9"], "hello", "no server of it is known"),
+        ("dc2", &["dc8"], "hello", "says it comes from dc8"),
+    ] {
+        let error = call(to, path, payload).await.unwrap_err();
+        assert!(error.contains(why), "{error}");
+    }
+    run.abort();
 }
 
 #[tokio::test]

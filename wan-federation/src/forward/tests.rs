@@ -1,15 +1,19 @@
 //! Forwarding on a paused clock: a carrier that answers, hangs or fails by script.
 
+mod topologies;
+
 use std::{collections::BTreeMap, sync::Mutex};
 
+use tokio::sync::watch;
 use topology::NodeName;
 use uuid::Uuid;
 
 use super::*;
 use crate::{
+    attempt::HEAR_MAX,
     envelope::{Consistency, EnvelopeError},
-    gate::Gate,
-    verdict::Verdict,
+    gate::{Gate, Gates},
+    verdict::{Degradation, Verdict},
     word::Word,
 };
 
@@ -37,9 +41,12 @@ impl Carrier for Actors {
     fn carry(
         &self,
         to: &Server,
-        _: Bytes,
+        errand: Errand,
+        body: Bytes,
         deadline: Instant,
     ) -> Promise<Result<Bytes, CarryError>> {
+        let home = Envelope::decode(&body, deadline).unwrap().goes_home();
+        assert_eq!(errand == Errand::PassOn, home || to.dc.as_str() == "dc3", "dc2 is wanted");
         self.asked.lock().unwrap().push(to.name.to_string());
         let script = self.scripts.lock().unwrap().get(to.name.as_str()).cloned();
         let name = Bytes::from(to.name.to_string());
@@ -59,29 +66,46 @@ impl Carrier for Actors {
 impl Stage {
     /// Datacenter dc2 with servers b1, b2 (its leader) and b3.
     fn new(health: Health) -> Self {
-        let dc2 = Datacenter::new("dc2").unwrap();
+        Self::with(health, Detours::On, &[])
+    }
+
+    /// The same, and a server c1 in dc3.
+    fn with_neighbour(health: Health, detours: Detours) -> Self {
+        Self::with(health, detours, &["c1"])
+    }
+
+    fn with(health: Health, detours: Detours, neighbours: &[&'static str]) -> Self {
+        let (dc1, dc2) = (Datacenter::new("dc1").unwrap(), Datacenter::new("dc2").unwrap());
         let mut reach = BTreeMap::new();
-        let mut servers = Vec::new();
-        for (place, name) in ["b1", "b2", "b3"].into_iter().enumerate() {
-            let (sender, receiver) = watch::channel(Reach::Live);
-            reach.insert(name, sender);
-            servers.push(Server {
-                dc: dc2.clone(),
-                name: NodeName::new(name).unwrap(),
-                addr: "127.0.0.1:8302".parse().unwrap(),
-                rtt: Some(Duration::from_millis(10 * (place as u64 + 1))),
-                word: Some(Word { leader_known: true, is_leader: name == "b2", ..Word::default() }),
-                reach: receiver,
-                reason: String::new(),
-            });
+        let mut gates = Gates { direct: Gate::new(4), ..Gates::default() };
+        let mut remotes = BTreeMap::new();
+        let all = [(dc2, &["b1", "b2", "b3"][..]), (Datacenter::new("dc3").unwrap(), neighbours)];
+        for (dc, names) in all {
+            let server = |(place, name): (usize, &&'static str)| {
+                let (sender, receiver) = watch::channel(Reach::Live);
+                reach.insert(*name, sender);
+                let is_leader = *name == "b2";
+                Server {
+                    dc: dc.clone(),
+                    name: NodeName::new(*name).unwrap(),
+                    addr: "127.0.0.1:8302".parse().unwrap(),
+                    rtt: Some(Duration::from_millis(10 * (place as u64 + 1))),
+                    word: Some(Word { leader_known: true, is_leader, ..Word::default() }),
+                    reach: receiver,
+                    reason: String::new(),
+                }
+            };
+            let servers = names.iter().enumerate().map(server).collect();
+            let health = if dc.as_str() == "dc2" { health } else { Health::Healthy };
+            let evidence = "evidence".to_owned();
+            let verdict = Verdict { health, since: Duration::ZERO, evidence };
+            let gates = std::mem::take(&mut gates);
+            remotes.insert(dc, Remote { verdict, servers, gates });
         }
-        let verdict = Verdict { health, since: Duration::ZERO, evidence: "evidence".to_owned() };
-        let remote = Remote { verdict, servers, gate: Gate::new(4) };
-        let table = Table { remotes: [(dc2, remote)].into(), ..Table::default() };
         let carrier = Arc::new(Actors::default());
+        let table = Table { remotes, ..Table::default() };
         let table = Arc::new(ArcSwap::from_pointee(table));
-        let dc1 = Datacenter::new("dc1").unwrap();
-        let forwarder = Forwarder::new(dc1, Instant::now(), table, carrier.clone());
+        let forwarder = Forwarder::new(dc1, detours, Instant::now(), table, carrier.clone());
         Self { forwarder, carrier, reach }
     }
 
@@ -98,7 +122,11 @@ impl Stage {
     }
 
     async fn forward(&self, envelope: Envelope) -> Result<Bytes, ForwardError> {
-        self.forwarder.forward(envelope).await
+        self.forwarder.forward(envelope).await.map(|forwarded| forwarded.answer)
+    }
+
+    fn hear_all_of_dc2(&self, reach: Reach) {
+        ["b1", "b2", "b3"].into_iter().for_each(|name| self.hear(name, reach));
     }
 }
 
@@ -258,4 +286,138 @@ async fn an_envelope_that_was_here_before_is_not_sent() {
     envelope.path = vec![Datacenter::new("dc1").unwrap()];
     let error = stage.forward(envelope).await.unwrap_err();
     assert!(matches!(error, ForwardError::Envelope(EnvelopeError::Loop { .. })), "{error}");
+}
+
+fn names(dcs: &[Datacenter]) -> Vec<&str> {
+    dcs.iter().map(Datacenter::as_str).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_without_a_direct_path_takes_a_detour_at_once_and_says_so() {
+    for health in [Health::Lost, Health::Healthy, Health::Degraded(Degradation::Unseen)] {
+        let stage = Stage::with_neighbour(health, Detours::On);
+        stage.hear_all_of_dc2(Reach::Quiet);
+        let start = Instant::now();
+        let forwarded = stage.forwarder.forward(envelope(Consistency::Leader, 9)).await.unwrap();
+        assert_eq!(forwarded.answer, "c1");
+        assert_eq!(names(&forwarded.path), ["dc1", "dc3", "dc2"]);
+        assert!(forwarded.is_detour());
+        assert_eq!(start.elapsed(), Duration::ZERO, "nobody waits for who is not heard");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_direct_path_is_preferred() {
+    let stage = Stage::with_neighbour(Health::Degraded(Degradation::Partial), Detours::On);
+    stage.hear("b2", Reach::Down);
+    let forwarded = stage.forwarder.forward(envelope(Consistency::Leader, 9)).await.unwrap();
+    assert_eq!((forwarded.answer.as_ref(), forwarded.is_detour()), (&b"b1"[..], false));
+    assert_eq!(names(&forwarded.path), ["dc1", "dc2"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_whose_answer_was_lost_goes_on_by_a_detour() {
+    let stage = Stage::with_neighbour(Health::Healthy, Detours::On);
+    for name in ["b1", "b2", "b3"] {
+        stage.script(name, Script::Fail(CarryError::Lost("reset".into())));
+    }
+    let write = Envelope { read: false, ..envelope(Consistency::Leader, 9) };
+    assert_eq!(stage.forward(write).await.unwrap(), "c1");
+    assert_eq!(stage.asked(), ["b2", "b1", "c1"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn servers_without_a_leader_are_passed_by_once_that_is_more_than_an_election() {
+    for (health, answers) in
+        [(Health::Healthy, "b1"), (Health::Degraded(Degradation::Leaderless), "c1")]
+    {
+        let stage = Stage::with_neighbour(health, Detours::On);
+        let mut table = Table::clone(&stage.forwarder.table.load());
+        for server in &mut table.remotes.get_mut("dc2").unwrap().servers {
+            server.word = Some(Word::default());
+        }
+        stage.forwarder.table.store(Arc::new(table));
+        assert_eq!(stage.forward(envelope(Consistency::Leader, 9)).await.unwrap(), answers);
+        assert_eq!(stage.forward(envelope(Consistency::Any, 9)).await.unwrap(), "b1");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn detours_that_are_turned_off_are_not_taken() {
+    let stage = Stage::with_neighbour(Health::Lost, Detours::Off);
+    let error = stage.forward(envelope(Consistency::Leader, 9)).await.unwrap_err();
+    assert!(matches!(error, ForwardError::Lost { .. }), "{error}");
+    let stage = Stage::with_neighbour(Health::Healthy, Detours::Off);
+    stage.hear_all_of_dc2(Reach::Down);
+    for name in ["b1", "b2", "b3"] {
+        stage.script(name, Script::Hang);
+    }
+    let error = stage.forward(envelope(Consistency::Leader, 9)).await.unwrap_err();
+    assert!(matches!(error, ForwardError::Unreachable { .. }), "{error}");
+    assert!(!stage.forwarder.may_go_home());
+    assert!(!stage.asked().contains(&"c1".to_owned()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_can_not_help_is_not_asked_by_every_request() {
+    let stage = Stage::with_neighbour(Health::Lost, Detours::On);
+    let refused =
+        CarryError::Refused { code: 20, message: "lost here, too".into(), elsewhere: true };
+    stage.script("c1", Script::Fail(refused));
+    let error = stage.forward(envelope(Consistency::Any, 9)).await.unwrap_err();
+    let sentence = error.to_string();
+    assert!(sentence.contains("evidence; through dc3, c1: lost here, too"), "{sentence}");
+    for _ in 0..100 {
+        let error = stage.forward(envelope(Consistency::Any, 9)).await.unwrap_err();
+        assert!(matches!(error, ForwardError::Lost { .. }), "{error}");
+    }
+    assert_eq!(stage.asked(), ["c1"]);
+    tokio::time::advance(Duration::from_secs(5)).await;
+    stage.script("c1", Script::Answer);
+    assert_eq!(stage.forward(envelope(Consistency::Any, 9)).await.unwrap(), "c1");
+}
+
+#[tokio::test(start_paused = true)]
+async fn detours_that_fail_are_not_taken_by_every_request() {
+    let stage = Stage::with_neighbour(Health::Lost, Detours::On);
+    stage.script("c1", Script::Fail(CarryError::NotSent("reset".into())));
+    for _ in 0..10 * crate::breaker::FAILURES_MAX {
+        let error = stage.forward(envelope(Consistency::Any, 9)).await.unwrap_err();
+        assert!(matches!(error, ForwardError::Lost { .. }), "{error}");
+    }
+    assert_eq!(stage.asked().len(), crate::breaker::FAILURES_MAX as usize);
+    let error = stage.forward(envelope(Consistency::Any, 9)).await.unwrap_err();
+    let sentence = error.to_string();
+    assert!(sentence.contains("evidence; no detour: the last requests all failed"), "{sentence}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_for_the_own_datacenter_goes_home_by_a_detour_alone() {
+    let home =
+        || Envelope { dc: Datacenter::new("dc1").unwrap(), ..envelope(Consistency::Leader, 9) };
+    let alone = Stage::with_neighbour(Health::Healthy, Detours::Off);
+    let error = alone.forward(home()).await.unwrap_err();
+    assert!(matches!(error, ForwardError::Unreachable { .. }), "{error}");
+    assert!(alone.asked().is_empty());
+    let stage = Stage::with(Health::Healthy, Detours::On, &[]);
+    assert!(stage.forwarder.may_go_home());
+    let forwarded = stage.forwarder.forward(home()).await.unwrap();
+    assert_eq!(names(&forwarded.path), ["dc1", "dc2", "dc1"]);
+    let refused = CarryError::Refused { code: 20, message: "no leader".into(), elsewhere: true };
+    for name in ["b1", "b2", "b3"] {
+        stage.script(name, Script::Fail(refused.clone()));
+    }
+    let error = stage.forwarder.forward(home()).await.unwrap_err();
+    assert_eq!(error.effect(), Effect::None);
+    assert!(!stage.forwarder.may_go_home(), "nobody is left to ask");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_answer_beyond_a_detour_leaves_the_outcome_open() {
+    let stage = Stage::with_neighbour(Health::Lost, Detours::On);
+    stage.script("c1", Script::Fail(CarryError::Lost("b1: fell silent".into())));
+    let error = stage.forward(envelope(Consistency::Leader, 9)).await.unwrap_err();
+    assert_eq!(error.effect(), Effect::Unknown);
+    let sentence = error.to_string();
+    assert!(sentence.contains("through dc3, c1: b1: fell silent"), "{sentence}");
 }

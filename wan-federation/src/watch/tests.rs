@@ -135,7 +135,7 @@ fn a_datacenter_that_nobody_belongs_to_any_more_is_forgotten() {
 fn the_return_of_a_datacenter_mends_its_breaker() {
     let mut watch = Watch::new(profile("a1"));
     let table = watch.step(Duration::ZERO, &members(), &well()).table;
-    let gate = table.remotes["dc2"].gate.clone();
+    let gate = table.remotes["dc2"].gates.direct.clone();
     watch.step(SECOND, &members(), &dark());
     watch.step(SECOND * 2, &members(), &dark());
     for _ in 0..crate::breaker::FAILURES_MAX {

@@ -92,7 +92,7 @@ pub(super) const KEYS: &[Key] = &[
     ignored("telemetry.circonus_submission_interval", Text, ONLY_PROMETHEUS),
     ignored("telemetry.circonus_submission_url", Text, ONLY_PROMETHEUS),
     used("federation", Block),
-    ignored("federation.detour", Bool, LATER),
+    used("federation.detours", Bool),
     ignored("federation.max_stale", Duration, LATER),
     used("raft_snapshot_threshold", Integer),
     ignored("raft_trailing_logs", Integer, TWO_INTERVALS),

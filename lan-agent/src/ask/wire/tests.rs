@@ -162,12 +162,25 @@ fn bytes_of_an_answer_stay_as_they_are() {
         known_leader: Some(true),
         last_contact: Duration::from_millis(3),
         consistency: Consistency::Stale,
+        path: Vec::new(),
     };
     let found = Answer { outcome: Outcome::Found, meta, body: Bytes::from_static(b"[]") };
     expect![[r#"
         0000005181a6616e7377657285a76f7574636f6d65a5666f756e64a5696e6465 ...Q..answer..outcome.found.inde
         780cac6b6e6f776e5f6c6561646572c3af6c6173745f636f6e746163745f7573 x..known_leader..last_contact_us
         cd0bb8ab636f6e73697374656e6379a57374616c655b5d                   ....consistency.stale[]
+    "#]].assert_eq(&hex(&encode_reply(&Ok(found))));
+}
+
+#[test]
+fn bytes_of_an_answer_from_elsewhere_stay_as_they_are() {
+    let path = ["dc1", "dc3", "dc2"].map(|dc| Datacenter::new(dc).unwrap()).to_vec();
+    let meta = Meta { path, ..Meta::default() };
+    let found = Answer { outcome: Outcome::Found, meta, body: Bytes::from_static(b"[]") };
+    expect![[r#"
+        0000005581a6616e7377657285a76f7574636f6d65a5666f756e64a5696e6465 ...U..answer..outcome.found.inde
+        7800af6c6173745f636f6e746163745f757300ab636f6e73697374656e6379a7 x..last_contact_us..consistency.
+        64656661756c74a47061746893a3646331a3646333a36463325b5d           default.path..dc1.dc3.dc2[]
     "#]].assert_eq(&hex(&encode_reply(&Ok(found))));
 }
 
@@ -373,10 +386,13 @@ proptest! {
         index: u64,
         known_leader: Option<bool>,
         contact_us in 0u64..1_000_000_000,
+        path in proptest::collection::vec("[a-z0-9_-]{1,8}", 0..4),
         error in errors(),
     ) {
         let last_contact = Duration::from_micros(contact_us);
-        let meta = Meta { index, known_leader, last_contact, consistency: Consistency::Stale };
+        let path = path.iter().map(|dc| Datacenter::new(dc).unwrap()).collect();
+        let consistency = Consistency::Stale;
+        let meta = Meta { index, known_leader, last_contact, consistency, path };
         let answer = Answer { outcome: Outcome::Absent, meta, body: body.into() };
         prop_assert_eq!(decode_reply(encode_reply(&Ok(answer.clone()))), Ok(answer));
         prop_assert_eq!(decode_reply(encode_reply(&Err(error.clone()))), Err(error));

@@ -3,8 +3,8 @@
 //! ```text
 //! caller                                   peer
 //!   | == handshake: both show certificates == |   refused: both log the reason
-//!   | -- ping(instance, seq, word) ---------> |   every 250 to 700 ms, by the one who dialled
-//!   | <-------- pong(instance, seq, word) --- |   silent for 2.2 s: closed
+//!   | -- ping(instance, seq, word) ---------> |   every 300 ms to 1 s, by the one who cares
+//!   | <-------- pong(instance, seq, word) --- |   none for 1.9 s: closed
 //!   | == a call is one bidirectional stream = |
 //!   | -- version, kind, deadline, body, FIN > |   reset or stop: the work is dropped
 //!   | <----------------- status, body, FIN -- |
@@ -93,6 +93,18 @@ pub enum Profile {
     Lan,
     /// Between datacenters: long round trips, loss.
     Wan,
+}
+
+/// How closely a peer of a WAN is watched ([`Endpoint::watch`]).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub enum Pace {
+    /// Not at all: its heartbeats are answered. A connection on which nothing is said for 30 s ends.
+    #[default]
+    Rest,
+    /// A heartbeat a second: its death is known within 3 s.
+    Watch,
+    /// One every 300 ms, for a peer whose answers are waited for.
+    Brisk,
 }
 
 /// Bounds on what peers may take of an endpoint.
@@ -205,12 +217,17 @@ pub struct Path {
     pub state: PathState,
     /// The smoothed round-trip time of the current connection.
     pub rtt: Option<Duration>,
-    /// Heartbeats sent (by the side that dialled) or expected (by the other side).
-    pub beats: u64,
-    /// Those of them that were not answered or did not arrive; the ones on their way count.
-    pub beats_lost: u64,
+    /// How many heartbeats either side sent lately: the last 64 of each count.
+    pub beats: u32,
+    /// Those of them that were not answered or did not arrive.
+    pub beats_lost: u32,
     /// When the peer was heard last.
     pub last_heard: Option<Instant>,
+    /// Since when the answer to a heartbeat is awaited; `None` while all are answered, or none
+    /// are sent.
+    pub awaited: Option<Instant>,
+    /// When the peer tried to connect last, whatever came of it. Its address is not proven then.
+    pub knocked: Option<Instant>,
     /// What it said of itself last.
     pub word: Bytes,
 }

@@ -1,7 +1,7 @@
 //! What a server does for those who connect to its link: agents' asks, and Raft with its peers.
 //!
 //! Who may ask for what: any agent of the datacenter may ask and synchronise the roster; only
-//! its servers may speak Raft. The link has made sure who is there before anything gets here.
+//! its servers may speak Raft and tell what they see of other datacenters. The link has made sure who is there before anything gets here.
 
 use std::{
     net::SocketAddr,
@@ -21,6 +21,7 @@ use lan_agent::{
 };
 use tokio::time::Instant;
 use topology::Role;
+use wan_federation::{Federation, sight::SIGHT};
 
 use crate::{
     dispatch::{Dispatch, way::Origin},
@@ -55,6 +56,8 @@ pub struct Parts {
     pub agreement: Agreement,
     /// `bootstrap_expect`.
     pub expect: Option<usize>,
+    /// Takes in what fellow servers see of other datacenters.
+    pub federation: Option<Federation>,
 }
 
 /// The service of a server's link. It is bound before the parts that answer exist, as those need
@@ -76,9 +79,10 @@ impl LinkService {
         Some(match request.kind {
             ASK => ask(parts, is_server, request),
             ROSTER => roster(parts, request.body),
-            BOOTSTRAP | Kind(16..=31) if !is_server => {
+            BOOTSTRAP | SIGHT | Kind(16..=31) if !is_server => {
                 refuse(SERVERS_ONLY, "only a server may ask for this")
             }
+            SIGHT => sight(parts, peer, &request.body),
             BOOTSTRAP => {
                 let (agreement, raft) = (parts.agreement.clone(), parts.raft.clone());
                 let expect = parts.expect;
@@ -124,6 +128,14 @@ fn ask(parts: &Parts, from_server: bool, request: Request) -> Answering {
         };
         Ok(encode_reply(&answered))
     })
+}
+
+fn sight(parts: &Parts, peer: &Identity, body: &[u8]) -> Answering {
+    let fellow = parts.federation.as_ref().zip(peer.node.as_ref());
+    match fellow.is_some_and(|(federation, node)| federation.told(node, body)) {
+        true => Box::pin(std::future::ready(Ok(Bytes::new()))),
+        false => refuse(NOT_READY, "not taken in: the WAN is disabled, or the server is too busy"),
+    }
 }
 
 fn roster(parts: &Parts, theirs: Bytes) -> Answering {

@@ -224,13 +224,14 @@ async fn server(
     tasks.push(Box::pin(run));
     let raft = start_raft(config, &world, data_dir.as_ref(), &me, &link).await?;
     let inside = InsideServer::default();
-    let federation = match bind_federation(config, &world, &me, &keys, Arc::new(inside.clone()))? {
-        Some((federation, run)) => {
-            tasks.push(Box::pin(run));
-            Some(federation)
-        }
-        None => None,
-    };
+    let federation =
+        match bind_federation(config, &world, &me, (&keys, &link), Arc::new(inside.clone()))? {
+            Some((federation, run)) => {
+                tasks.push(Box::pin(run));
+                Some(federation)
+            }
+            None => None,
+        };
     let (standing, run) = follow_leader(raft.clone());
     tasks.push(Box::pin(run));
     let parts = dispatch::Parts {
@@ -259,12 +260,13 @@ async fn server(
     let server = Server {
         dispatch: dispatch.clone(),
         raft: raft.clone(),
-        federation,
+        federation: federation.clone(),
         pool: pool.clone(),
         standing,
     };
     inside.open(server.clone());
-    service.open(Parts { dispatch, raft, pool: pool.clone(), agreement, expect });
+    let parts = Parts { dispatch, raft, pool: pool.clone(), agreement, expect, federation };
+    service.open(parts);
     let caller = Arc::new(server.clone());
     let core = Core { link, server: Some(server), keys, entry, tasks, data_dir };
     complete(config, &world, me, pool, caller, core)
@@ -370,13 +372,14 @@ fn bind_federation(
     config: &config::Agent,
     world: &World,
     me: &Profile,
-    keys: &Keys,
+    (keys, lan): (&Keys, &Endpoint),
     inside: Arc<InsideServer>,
 ) -> anyhow::Result<Option<(Federation, impl Future<Output = ()> + Send + 'static + use<>)>> {
     let Some(wan) = config.addresses.wan else { return Ok(None) };
     let settings = wan_federation::Config {
         me: Profile { addr: wan.advertise, ..me.clone() },
         bind: wan.bind,
+        lan: lan.clone(),
         keys: keys.clone(),
         join: [config.join_wan.start.clone(), config.join_wan.retry.clone()].concat(),
         retry_interval: config.join_wan.interval,

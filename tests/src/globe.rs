@@ -1,7 +1,7 @@
 //! A federation in one process: real federation handles over real links, on a [`Fabric`].
 //!
-//! Each datacenter has a few servers, `a1`, `a2`, ... in dc1, `b1`, ... in dc2; behind each is
-//! an inside that answers with its name at once. A datacenter has a leader while most of its
+//! Each datacenter has a few servers, `a1`, `a2`, ... in dc1, `b1`, ... in dc2, which are linked among each
+//! other, too; behind each is an inside that answers with its name at once. A datacenter has a leader while most of its
 //! servers run: the first of them. Killing a server cuts its wires before it ends, so that
 //! nobody hears a goodbye, as with SIGKILL.
 
@@ -10,7 +10,7 @@ use std::{
     future::Future,
     net::{IpAddr, SocketAddr},
     pin::Pin,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, OnceLock},
     time::Duration,
 };
 
@@ -18,7 +18,10 @@ use bytes::Bytes;
 use certs::{
     ca::{Algorithm, Authority, Subject},
     identity::{Domains, Identity},
-    link::{Refusal, Sockets, sockets::AsyncUdpSocket},
+    link::{
+        self, Accept, Answering, Endpoint, Limits, Refusal, Request, Service, Sockets,
+        sockets::AsyncUdpSocket,
+    },
     store::{Bundle, Clock, Keys},
 };
 use time::OffsetDateTime;
@@ -27,7 +30,7 @@ use topology::{Datacenter, NodeId, NodeName, Profile, Role, gossip};
 use uuid::Uuid;
 use wan_federation::{
     Config, Consistency, Detours, Envelope, Federation, ForwardError, Forwarded, Health, Inside,
-    Randomness, Word,
+    Randomness, Word, sight::SIGHT,
 };
 
 use crate::fabric::{Fabric, Link};
@@ -61,15 +64,26 @@ pub struct Place {
 }
 
 impl Place {
-    /// Returns its name: a letter for the datacenter, then its number.
+    /// Returns its name: a letter for the datacenter, then its number; two letters from the 27th
+    /// datacenter on.
     pub fn name(self) -> NodeName {
-        let letter = char::from(b'a' + self.dc - 1);
-        NodeName::new(format!("{letter}{}", self.server)).expect("short and plain")
+        let letter = |n: u8| char::from(b'a' + n);
+        let (high, low) = ((self.dc - 1) / 26, (self.dc - 1) % 26);
+        let name = match high {
+            0 => format!("{}{}", letter(low), self.server),
+            _ => format!("{}{}{}", letter(high - 1), letter(low), self.server),
+        };
+        NodeName::new(name).expect("short and plain")
     }
 
     /// Returns its address.
     pub fn addr(self) -> SocketAddr {
         SocketAddr::from(([10, self.dc, 0, self.server], 8302))
+    }
+
+    /// Returns the address of its link in its datacenter.
+    fn link(self) -> SocketAddr {
+        SocketAddr::from(([10, self.dc, 0, self.server], 8300))
     }
 }
 
@@ -119,6 +133,27 @@ impl Inside for Heart {
     }
 }
 
+/// What comes in over the link of a datacenter.
+#[derive(Default)]
+struct Lan(OnceLock<Federation>);
+
+impl Service for Lan {
+    fn call(&self, peer: Arc<Identity>, _: SocketAddr, request: Request) -> Answering {
+        let (federation, fellow) = (self.0.get(), peer.node.as_ref());
+        let taken = request.kind == SIGHT
+            && federation.zip(fellow).is_some_and(|(wan, name)| wan.told(name, &request.body));
+        let refused = || Refusal::new(Refusal::SERVICE_MIN, "not what a fellow server tells");
+        let answer = taken.then(Bytes::new).ok_or_else(refused);
+        Box::pin(std::future::ready(answer))
+    }
+
+    fn datagram(&self, _: &Identity, _: SocketAddr, _: Bytes) {}
+
+    fn word(&self) -> Bytes {
+        Bytes::new()
+    }
+}
+
 fn profile(place: Place) -> Profile {
     Profile {
         name: place.name(),
@@ -126,7 +161,7 @@ fn profile(place: Place) -> Profile {
         dc: datacenter(place.dc),
         role: Role::Server,
         addr: place.addr(),
-        link: None,
+        link: Some(place.link()),
         wan: Some(place.addr()),
         version: "0.1.0".to_owned(),
         tags: BTreeMap::new(),
@@ -142,8 +177,15 @@ pub struct Globe {
     clock: Clock,
     authority: Authority,
     running: Running,
-    sites: BTreeMap<Place, (Federation, JoinHandle<()>)>,
+    sites: BTreeMap<Place, Site>,
     boots: u64,
+    /// How many datacenters there are.
+    dcs: u8,
+}
+
+struct Site {
+    federation: Federation,
+    runs: [JoinHandle<()>; 2],
 }
 
 impl Globe {
@@ -162,11 +204,13 @@ impl Globe {
             running: Running::default(),
             sites: BTreeMap::new(),
             boots: 0,
+            dcs: 0,
         }
     }
 
     /// Starts all servers of datacenters 1 to `dcs`; the first of each knows where dc1 is.
     pub fn start_all(&mut self, dcs: u8) {
+        self.dcs = dcs;
         for dc in 1..=dcs {
             self.fabric.link(&self.hosts(dc), &self.hosts(dc), Link::LAN);
             self.start_datacenter(dc);
@@ -194,31 +238,50 @@ impl Globe {
         running.entry(place.dc).or_default().insert(place.server);
         drop(running);
         let identity = Identity::new(datacenter(place.dc), Role::Server, Some(place.name()));
-        let issued = self.authority.issue(&Subject::new(identity), self.clock.now(), 1);
+        let subject = Subject::new(identity.clone());
+        let issued = self.authority.issue(&subject, self.clock.now(), 1);
         let issued = issued.expect("an authority issues certificates");
         let bundle = Bundle {
             certificates: issued.certificate_pem,
             key: issued.key_pem,
             authorities: vec![self.authority.certificate_pem().to_owned()],
         };
+        let keys = Keys::memory(bundle, Domains::default(), self.clock).expect("they fit");
+        let seed = self.seed ^ self.boots << 32;
+        let wires = Wires(self.fabric.clone());
+        let service = Arc::new(Lan::default());
+        let lan = link::Config {
+            addr: place.link(),
+            me: identity,
+            keys: keys.clone(),
+            accept: Accept::OwnDatacenter(datacenter(place.dc)),
+            profile: link::Profile::Lan,
+            seed: Some(seed),
+            limits: Limits::default(),
+        };
+        let (lan, run_lan) =
+            Endpoint::bind(lan, &wires, service.clone()).expect("the address is free");
         let door = Place { dc: if place.dc == 1 { 2 } else { 1 }, server: 1 };
         let config = Config {
             me: profile(place),
             bind: place.addr(),
-            keys: Keys::memory(bundle, Domains::default(), self.clock).expect("they fit"),
+            lan,
+            keys,
             join: if place.server == 1 { vec![door.addr().to_string()] } else { Vec::new() },
             retry_interval: Duration::from_secs(5),
             gossip: gossip::Config::wan(),
-            seed: self.seed ^ self.boots << 32,
+            seed,
             boot: self.boots,
             randomness: Randomness::Seeded,
             detours: Detours::On,
         };
         let inside = Heart { place, servers: self.servers, running: self.running.clone() };
-        let wires = Wires(self.fabric.clone());
         let (federation, run) =
             Federation::bind(config, &wires, Arc::new(inside)).expect("the address is free");
-        self.sites.insert(place, (federation, tokio::spawn(run)));
+        // Nothing else sets it.
+        let _ = service.0.set(federation.clone());
+        let runs = [tokio::spawn(run), tokio::spawn(run_lan)];
+        self.sites.insert(place, Site { federation, runs });
     }
 
     /// Ends a server without a goodbye.
@@ -227,9 +290,10 @@ impl Globe {
         let mut running = self.running.lock().expect("nobody panics in here");
         running.entry(place.dc).or_default().remove(&place.server);
         drop(running);
-        if let Some((_, run)) = self.sites.remove(&place) {
-            run.abort();
+        if let Some(site) = self.sites.remove(&place) {
+            site.runs.iter().for_each(JoinHandle::abort);
         }
+        self.fabric.unplug(place.addr().ip());
     }
 
     /// Ends all servers of a datacenter at one time, without a goodbye.
@@ -246,7 +310,7 @@ impl Globe {
 
     /// Returns a running server's handle.
     pub fn at(&self, place: Place) -> &Federation {
-        &self.sites[&place].0
+        &self.sites[&place].federation
     }
 
     /// Returns what a server holds a datacenter for.
@@ -293,9 +357,9 @@ impl Globe {
     }
 
     fn fail(&self, what: &str, within: Duration) -> ! {
-        for (place, (federation, _)) in &self.sites {
+        for (place, site) in &self.sites {
             eprintln!("{}:", place.name());
-            for (_, key, value) in federation.stats() {
+            for (_, key, value) in site.federation.stats() {
                 eprintln!("  {key} = {value}");
             }
         }
@@ -323,6 +387,6 @@ impl Globe {
     }
 
     fn everyone(&self) -> Vec<IpAddr> {
-        (1..=16).flat_map(|dc| self.hosts(dc)).collect()
+        (1..=self.dcs).flat_map(|dc| self.hosts(dc)).collect()
     }
 }

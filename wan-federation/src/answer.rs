@@ -1,4 +1,4 @@
-//! What this server does for those of other datacenters, and for its fellow servers.
+//! What this server does for those of other datacenters.
 //!
 //! An envelope is checked before anyone looks at its payload: it must be for this datacenter,
 //! it must not have been here before, and it must come from where its path says that it was
@@ -28,15 +28,11 @@ use crate::{
     metrics::Metrics,
     pool::{PACKET, ROSTER},
     relay::{RELAY, Relayed},
-    sight::Sight,
     word::Word,
 };
 
 /// A request for this datacenter.
 pub const ENVELOPE: Kind = Kind(1);
-
-/// What a server sees, told to its fellow servers.
-pub const SIGHT: Kind = Kind(4);
 
 /// What a server's datacenter holds of the others; answered with its row of the matrix.
 pub const ROW: Kind = Kind(5);
@@ -122,14 +118,6 @@ impl Door {
         refuse(refusal)
     }
 
-    fn sight(&self, peer: &Identity, from: SocketAddr, body: &[u8]) -> Answering {
-        let Some(sight) = Sight::decode(body).filter(|_| peer.dc == self.dc) else {
-            return refuse(Refusal::new(REFUSED_PATH, "not what a fellow server says"));
-        };
-        self.post(Message::Sight { from, sight });
-        Box::pin(std::future::ready(Ok(Bytes::new())))
-    }
-
     fn roster(&self, state: Bytes) -> Answering {
         let (reply, answer) = oneshot::channel();
         self.post(Message::Roster { state, reply: Some(reply) });
@@ -157,7 +145,6 @@ impl Service for Door {
                 self.post(Message::Packet { peer, from, data: request.body });
                 Box::pin(std::future::ready(Ok(Bytes::new())))
             }
-            SIGHT => self.sight(&peer, from, &request.body),
             ROW => Box::pin(std::future::ready(Ok(self.row.load().bytes.clone()))),
             Kind(kind) => refuse(Refusal::new(
                 REFUSED_KIND,

@@ -64,6 +64,7 @@ pub(crate) async fn attempt(
     if Instant::now() >= deadline {
         return Err(CarryError::Deadline);
     }
+    let _asking = server.demand.begin();
     let carried = carrier.carry(server, errand, body.clone(), deadline);
     tokio::select! {
         biased;

@@ -1,42 +1,43 @@
-//! The federation's task: the one owner of the pool, the watch and the addresses to join by.
+//! The federation's task: the one owner of the pool, the watch, the paths and the addresses to join by.
 //!
 //! It reacts to messages and timers, and looks around at an interval short enough that silence
-//! is noticed in time. It ends when the last handle is gone.
+//! is noticed in time: now and then while nothing happens, often while something does. It ends when the
+//! last handle is gone.
 
-use std::{collections::BTreeMap, io, net::SocketAddr, sync::Arc, time::Duration};
+pub(crate) mod lan;
+
+pub(crate) mod paths;
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use certs::link::{self, Endpoint, PathState, Request};
+use certs::link::Request;
 use tokio::{
-    sync::{mpsc, watch as signal},
-    time::{Instant, MissedTickBehavior, interval, sleep_until, timeout},
+    sync::{Notify, mpsc, watch as signal},
+    time::{Instant, sleep_until, timeout},
 };
-use topology::{Datacenter, Member, Profile, gossip::Input};
+use topology::{Datacenter, Member, gossip::Input};
 use tracing::{debug, info, warn};
 
+use self::{lan::Lan, paths::Paths};
 use crate::{
-    answer::{Inside, ROW, SIGHT},
+    answer::{Inside, ROW},
     inbox::Message,
     matrix::Written,
     metrics::Metrics,
-    pool::{self, Census, Pool},
+    pool::{Census, Pool},
     seeds::Seeds,
-    sight::Sight,
     table::Table,
-    watch::{Change, Link, Report, Watch},
-    word::Word,
+    watch::{Change, Scene, Watch},
 };
 
-/// How often the paths are looked at: the resolution of what is noticed by silence.
+/// How often the paths are looked at while something happens: the resolution of what is noticed by
+/// silence.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
-/// How often fellow servers are told what is seen even if nothing changed; several times within
-/// [`crate::watch::SIGHT_AGE_MAX`].
-const SIGHT_INTERVAL: Duration = Duration::from_millis(500);
-
-/// How long telling a fellow server may take: after that, the next sight is on its way.
-const SIGHT_MAX: Duration = Duration::from_secs(1);
+/// The same while nothing does: a heartbeat that is late is noticed long before its path is dead.
+const REST_INTERVAL: Duration = Duration::from_millis(500);
 
 /// How long asking for a row of the matrix may take: it is asked for again.
 const ROW_MAX: Duration = Duration::from_secs(3);
@@ -65,35 +66,33 @@ pub(crate) struct Board {
 
 /// Owns what the federation knows.
 pub(crate) struct Driver {
-    pub(crate) me: Profile,
     pub(crate) start: Instant,
-    pub(crate) endpoint: Endpoint,
     pub(crate) inside: Arc<dyn Inside>,
     pub(crate) inbox: mpsc::Receiver<Message>,
     pub(crate) pool: Pool,
     pub(crate) watch: Watch,
+    pub(crate) paths: Paths,
+    pub(crate) lan: Lan,
     pub(crate) seeds: Seeds,
     pub(crate) board: Board,
     pub(crate) metrics: Arc<Metrics>,
-    pub(crate) told: Told,
+    /// Notified when a datacenter begins to be asked.
+    pub(crate) wake: Arc<Notify>,
+    pub(crate) due: Due,
 }
 
-/// What fellow servers were told last, when the LAN was flooded last, which paths were up.
+/// When the next things are due.
 #[derive(Default)]
-pub(crate) struct Told {
-    sight: Sight,
-    sight_at: Option<Duration>,
-    flood_at: Option<Duration>,
-    counted_at: Option<Duration>,
-    up: BTreeMap<SocketAddr, bool>,
+pub(crate) struct Due {
+    look: Duration,
+    flood: Duration,
+    count: Duration,
 }
 
 impl Driver {
     /// Drives the federation until its handles are gone.
     pub(crate) async fn run(mut self) {
         self.pool.begin();
-        let mut look = interval(LOOK_INTERVAL);
-        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut messages = Vec::with_capacity(MESSAGES_MAX);
         loop {
             let timer = self.pool.next_timer();
@@ -105,7 +104,8 @@ impl Driver {
             };
             tokio::select! {
                 biased;
-                _ = look.tick() => self.look(),
+                () = sleep_until(self.start + self.due.look) => self.look(),
+                () = self.wake.notified() => self.look(),
                 () = timer => {
                     if self.pool.fire() {
                         self.changed();
@@ -146,11 +146,11 @@ impl Driver {
                 let _ = reply.send(self.pool.export());
             }
             Message::Sight { from, sight } => {
-                let fellow = self.pool.member_at(from).map(|member| &member.profile);
-                if let Some(profile) = fellow.filter(|profile| profile.dc == self.me.dc) {
-                    self.watch.told(self.start.elapsed(), profile.name.clone(), sight);
-                }
+                self.watch.told(self.start.elapsed(), from, sight);
+                // What a fellow sees may decide.
+                self.due.look = Duration::ZERO;
             }
+            Message::Missed { fellow } => self.watch.missed(&fellow),
             Message::Row { dc, by, row } => {
                 self.watch.told_row(self.start.elapsed(), dc, by, &row);
             }
@@ -188,12 +188,18 @@ impl Driver {
     /// Looks at the paths, judges, tells the fellow servers, and does what is due.
     fn look(&mut self) {
         let now = self.start.elapsed();
-        let reports = self.reports();
-        self.report_closed_paths(&reports);
+        let reports = self.paths.reports(|addr| self.pool.member_at(addr));
         let members = self.board.members.load_full();
-        let step = self.watch.step(now, &members, &reports);
-        if self.told.counted_at.is_none_or(|at| now >= at + COUNT_INTERVAL) {
-            self.told.counted_at = Some(now);
+        let lost_fellows = self.lan.look();
+        let scene = Scene { members: &members, reports: &reports, fellows: self.lan.up() };
+        let step = self.watch.step(now, scene);
+        for addr in self.paths.closed(&reports).into_iter().chain(lost_fellows) {
+            self.input(Input::PathDown(addr));
+        }
+        self.paths.keep(step.wishes, |addr| self.pool.member_at(addr).is_some());
+        self.due.look = now + if step.restless { LOOK_INTERVAL } else { REST_INTERVAL };
+        if now >= self.due.count {
+            self.due.count = now + COUNT_INTERVAL;
             self.metrics.datacenters(&step.table);
         }
         self.board.table.store(Arc::new(step.table));
@@ -203,9 +209,17 @@ impl Driver {
             step.changes.iter().for_each(log);
             self.changed();
         }
-        self.tell_fellows(now, step.sight, &reports);
-        if self.told.flood_at.is_none_or(|at| now >= at + FLOOD_INTERVAL) {
-            self.told.flood_at = Some(now);
+        for (fellow, body) in step.said {
+            if let Some(told) = self.lan.tell(&fellow, body) {
+                self.pool.spawn(told);
+            }
+        }
+        self.join_as_due(now);
+    }
+
+    /// Joins by what is due: the servers of the own LAN, the addresses that were given.
+    fn join_as_due(&mut self, now: Duration) {
+        if now >= self.due.flood {
             self.flood();
         }
         let pool = &self.pool;
@@ -214,78 +228,12 @@ impl Driver {
         }
     }
 
-    /// Returns what the link says of the paths to members; a path to somebody else than the
-    /// member of that address is none.
-    fn reports(&self) -> BTreeMap<SocketAddr, Report> {
-        let report = |path: link::Path| {
-            let member = self.pool.member_at(path.addr)?;
-            let expected = pool::expect(&member.profile);
-            let link = match (&path.state, &path.peer) {
-                (PathState::Up { .. }, Some(peer)) if !expected.matches(peer) => {
-                    Link::Down { reason: format!("its address answers as {peer}") }
-                }
-                (PathState::Up { .. }, _) => Link::Up,
-                (PathState::Dialing { after: None }, _) => Link::Dialing,
-                (PathState::Dialing { after: Some((_, reason)) }, _)
-                | (PathState::Down { reason, .. }, _) => Link::Down { reason: reason.to_string() },
-            };
-            let silent = path.last_heard.map_or(Duration::ZERO, |at| at.elapsed());
-            let word = Word::decode(&path.word);
-            Some((path.addr, Report { link, silent, rtt: path.rtt, word }))
-        };
-        self.endpoint.paths().into_iter().filter_map(report).collect()
-    }
-
-    /// Lets the pool know of paths that closed: their members are suspected at once.
-    fn report_closed_paths(&mut self, reports: &BTreeMap<SocketAddr, Report>) {
-        let mut up = BTreeMap::new();
-        for (addr, report) in reports {
-            up.insert(*addr, report.link == Link::Up);
-        }
-        let before = std::mem::replace(&mut self.told.up, up);
-        for (addr, was_up) in before {
-            if was_up && !self.told.up.get(&addr).copied().unwrap_or(false) {
-                self.input(Input::PathDown(addr));
-            }
-        }
-    }
-
-    fn tell_fellows(
-        &mut self,
-        now: Duration,
-        sight: Sight,
-        reports: &BTreeMap<SocketAddr, Report>,
-    ) {
-        let due = self.told.sight_at.is_none_or(|at| now >= at + SIGHT_INTERVAL);
-        if !due && !sight.differs(&self.told.sight) {
-            return;
-        }
-        let body = sight.encode();
-        self.told.sight = sight;
-        self.told.sight_at = Some(now);
-        for (addr, report) in reports {
-            let fellow = self.pool.member_at(*addr).is_some_and(|m| m.profile.dc == self.me.dc);
-            if !fellow || report.link != Link::Up {
-                continue;
-            }
-            let (endpoint, target) = (self.endpoint.clone(), self.pool.target(*addr));
-            let deadline = Instant::now() + SIGHT_MAX;
-            let request = Request { kind: SIGHT, deadline, body: body.clone() };
-            self.pool.spawn(async move {
-                if let Err(error) = endpoint.call(&target, request).await {
-                    debug!(fellow = %target.addr, %error, "fellow server not told what is seen");
-                }
-                None
-            });
-        }
-    }
-
     /// Asks servers what their datacenters hold of the others.
     fn ask_rows(&mut self, wanted: &[(Datacenter, SocketAddr)]) {
         for (dc, addr) in wanted {
             let Some(member) = self.pool.member_at(*addr) else { continue };
             let (dc, by) = (dc.clone(), member.profile.name.clone());
-            let (endpoint, target) = (self.endpoint.clone(), self.pool.target(*addr));
+            let (endpoint, target) = (self.paths.endpoint(), self.pool.target(*addr));
             let deadline = Instant::now() + ROW_MAX;
             let request = Request { kind: ROW, deadline, body: Bytes::new() };
             self.pool.spawn(async move {
@@ -302,8 +250,10 @@ impl Driver {
 
     /// Joins the servers of the own LAN that are missing in the WAN pool.
     fn flood(&mut self) {
-        let wan = self.inside.lan_servers().into_iter().filter_map(|profile| profile.wan);
-        self.join(wan.collect());
+        self.due.flood = self.start.elapsed() + FLOOD_INTERVAL;
+        let servers = self.inside.lan_servers();
+        self.lan.follow(&servers);
+        self.join(servers.into_iter().filter_map(|profile| profile.wan).collect());
     }
 }
 

@@ -12,12 +12,12 @@ use certs::{
     store::Keys,
 };
 use tokio::{
-    sync::{mpsc, oneshot, watch as signal},
+    sync::{Notify, mpsc, oneshot, watch as signal},
     task::JoinSet,
     time::Instant,
 };
 use topology::{
-    Datacenter, Member, Profile, Status,
+    Datacenter, Member, NodeName, Profile, Status,
     gossip::{self, Engine},
 };
 
@@ -25,7 +25,7 @@ use crate::{
     answer::{Door, ENVELOPE, Inside, REFUSED_ELSEWHERE, REFUSED_KIND},
     attempt::{Carrier, CarryError, Errand},
     detour::Detours,
-    driver::{Board, Driver, Told},
+    driver::{Board, Driver, Due, lan::Lan, paths::Paths},
     envelope::Envelope,
     error::{ForwardError, PoolError},
     forward::{Forwarded, Forwarder, Promise},
@@ -35,6 +35,7 @@ use crate::{
     pool::{self, Census, Pool, ROSTER},
     relay::{REFUSED_RELAY, RELAY, Relayed},
     seeds::Seeds,
+    sight::Sight,
     table::{Server, Table},
     verdict::{Health, Verdict},
     watch::Watch,
@@ -57,6 +58,9 @@ pub struct Config {
     pub me: Profile,
     /// Where to listen (UDP); port 0 takes any free one.
     pub bind: SocketAddr,
+    /// The link of the own datacenter, over which fellow servers tell each other what they see.
+    /// What comes in there of kind [`SIGHT`](crate::sight::SIGHT) goes to [`Federation::told`].
+    pub lan: Endpoint,
     /// This server's certificate and the authorities that it trusts.
     pub keys: Keys,
     /// Addresses to get in by: `host`, `host:port`; tried again until somebody is there.
@@ -139,18 +143,20 @@ impl Federation {
             changes: Arc::new(signal::Sender::new(0)),
         };
         let engine = Engine::new(config.gossip, me.clone(), config.boot, config.seed);
+        let wake = Arc::new(Notify::new());
         let driver = Driver {
-            pool: Pool::new(engine, endpoint.clone(), &me, start, board.members.clone()),
-            watch: Watch::new(me.clone()),
-            seeds: Seeds::new(&config.join, config.retry_interval),
-            me: me.clone(),
             start,
-            endpoint: endpoint.clone(),
             inside,
             inbox,
+            pool: Pool::new(engine, endpoint.clone(), &me, start, board.members.clone()),
+            watch: Watch::new(&me, wake.clone()),
+            paths: Paths::new(endpoint.clone()),
+            lan: Lan::new(config.lan, me.name.clone()),
+            seeds: Seeds::new(&config.join, config.retry_interval),
             board: board.clone(),
             metrics: metrics.clone(),
-            told: Told::default(),
+            wake,
+            due: Due::default(),
         };
         let carrier = Arc::new(Wire(endpoint.clone()));
         let (dc, table) = (me.dc.clone(), board.table.clone());
@@ -203,6 +209,17 @@ impl Federation {
         std::iter::once((self.0.me.dc.clone(), own))
             .chain(others.map(|(dc, remote)| (dc.clone(), remote.verdict.clone())))
             .collect()
+    }
+
+    /// Takes in what a fellow server says that it sees; tells whether it could: it is told again
+    /// otherwise. The link has made sure who it is.
+    pub fn told(&self, fellow: &NodeName, body: &[u8]) -> bool {
+        let Some(sight) = Sight::decode(body) else { return false };
+        let taken = self.0.inbox.try_send(Message::Sight { from: fellow.clone(), sight }).is_ok();
+        if !taken {
+            self.0.metrics.overflow.increment(1);
+        }
+        taken
     }
 
     /// Returns what each datacenter holds of each other one, as far as it was told.

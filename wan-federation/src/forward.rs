@@ -145,7 +145,7 @@ impl Forwarder {
         };
         let envelope = envelope.leaving(&self.dc)?;
         let mut journey = Journey::new(&*self.carrier, &envelope, remote)?;
-        let reachable = remote.filter(|remote| remote.verdict.health != Health::Lost);
+        let reachable = remote.filter(|remote| remote.verdict.health.takes_requests());
         // A server that asks for its own leader needs nobody who has none either.
         let need = remote.map_or(Need::Leader, |remote| remote.need(envelope.consistency));
         if let Some(remote) = reachable {
@@ -167,7 +167,7 @@ impl Forwarder {
                 return result.map(|answer| self.forwarded(&envelope, None, answer));
             }
         }
-        let lost = remote.filter(|remote| remote.verdict.health == Health::Lost);
+        let lost = remote.filter(|remote| !remote.verdict.health.takes_requests());
         Err(match lost.filter(|_| journey.trail.effect == Effect::None) {
             Some(remote) => self.lost(&envelope.dc, remote, &journey.trail),
             None => journey.failed(),

@@ -22,7 +22,9 @@ pub(crate) enum Message {
     /// Somebody wants our full state.
     Export { reply: oneshot::Sender<Bytes> },
     /// A fellow server says what it sees.
-    Sight { from: SocketAddr, sight: Sight },
+    Sight { from: NodeName, sight: Sight },
+    /// A fellow server did not get what it was told.
+    Missed { fellow: NodeName },
     /// A server said what its datacenter holds of the others.
     Row { dc: Datacenter, by: NodeName, row: Bytes },
     /// A name to join by was looked up.

@@ -29,6 +29,10 @@ pub mod word;
 
 pub mod sight;
 
+mod share;
+
+mod demand;
+
 pub mod watch;
 
 pub mod verdict;

@@ -1,7 +1,7 @@
 //! The WAN pool: carries out what the gossip engine wants, over the link.
 //!
-//! A packet goes out as a datagram, or as a call when it does not fit or when it knocks at an
-//! address that there is no connection to yet. Full states are pulled by calls. A packet that
+//! A packet goes out as a datagram, or as a call when it does not fit or when there is no connection yet:
+//! only watched servers ([`crate::watch`]) are kept connected, others are for as long as they are spoken to. Full states are pulled by calls. A packet that
 //! is lost is the engine's business, which expects that.
 //!
 //! Members prove by their certificates who they are: connections to a member are only made to
@@ -217,11 +217,9 @@ impl Pool {
     fn send(&mut self, to: SocketAddr, data: Bytes) {
         let target = self.target(to);
         let sent = self.endpoint.datagram(&target, data.clone());
-        let stranger = !self.by_addr.contains_key(&to);
         match sent {
             Ok(()) => {}
-            // A connection to a member is being made anyhow; a stranger is knocked at.
-            Err(DatagramError::NoPath) if !stranger => {}
+            // A call makes the connection first.
             Err(DatagramError::NoPath | DatagramError::TooLarge { .. }) => {
                 let endpoint = self.endpoint.clone();
                 let request =
@@ -251,7 +249,7 @@ impl Pool {
         });
     }
 
-    /// Shows the members to everyone else, and keeps connections to those that did not leave.
+    /// Shows the members to everyone else.
     fn publish(&mut self) {
         let members: Vec<Member> = self.engine.members().cloned().collect();
         let mut by_addr: BTreeMap<SocketAddr, Member> = BTreeMap::new();
@@ -260,18 +258,6 @@ impl Pool {
             let addr = member.profile.addr;
             if stays && addr != self.me && !by_addr.get(&addr).is_some_and(Member::is_alive) {
                 by_addr.insert(addr, member.clone());
-            }
-        }
-        for (addr, member) in &self.by_addr {
-            let same = |new: &Member| expect(&new.profile) == expect(&member.profile);
-            if !by_addr.get(addr).is_some_and(same) {
-                self.endpoint.disconnect(&member_target(member));
-            }
-        }
-        for (addr, member) in &by_addr {
-            let same = |old: &Member| expect(&old.profile) == expect(&member.profile);
-            if !self.by_addr.get(addr).is_some_and(same) {
-                self.endpoint.connect(&member_target(member));
             }
         }
         self.by_addr = by_addr;
@@ -287,10 +273,6 @@ pub(crate) fn expect(profile: &Profile) -> Expect {
 /// Expects a server by its datacenter and name.
 pub(crate) fn expect_server(dc: &Datacenter, name: &NodeName) -> Expect {
     Expect::server_of(dc.clone()).named(name.clone())
-}
-
-fn member_target(member: &Member) -> Target {
-    Target { addr: member.profile.addr, expect: expect(&member.profile) }
 }
 
 fn changes_members(event: &Event) -> bool {

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use topology::{Datacenter, NodeName};
 
 use crate::{
+    demand::Demand,
     envelope::Consistency,
     gate::Gates,
     matrix::{Cell, Matrix, Row},
@@ -29,6 +30,8 @@ pub(crate) struct Server {
     pub(crate) reach: watch::Receiver<Reach>,
     /// Why there is no path, if there is none.
     pub(crate) reason: String,
+    /// Whether its datacenter is being asked for something.
+    pub(crate) demand: Arc<Demand>,
 }
 
 /// Another datacenter.

@@ -1,14 +1,20 @@
 //! Keeps watch over the other datacenters: paths, words and the sights of the fellow servers
-//! in; verdicts, the routing table and the own sight out.
+//! in; verdicts, the routing table, the paths that are wanted and what to tell the fellows out.
 //!
 //! ```text
 //!   members (gossip) --+
-//!   paths (link) ------+--> Watch::step(now) --> verdict changes, Table, Sight
+//!   paths (link) ------+--> Watch::step(now) --> verdict changes, Table, wishes, sights, rows
 //!   fellows' sights ---+
 //! ```
 //!
+//! A server watches its share of the other datacenters' servers ([`crate::share`]), and all servers of those
+//! that it is asking for something ([`crate::demand`]). What it does not watch itself it knows from its fellow servers.
+//!
 //! A function of values and of what was seen before; the driver calls it at every change and at
 //! an interval, because silence is a change that nobody announces.
+
+mod fellows;
+mod tracked;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -17,37 +23,43 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::watch;
+use bytes::Bytes;
+use certs::link::Pace;
+use tokio::sync::Notify;
 use topology::{Datacenter, Member, NodeName, Profile, Status};
 
+use self::{fellows::Fellows, tracked::Tracked};
 use crate::{
+    demand::Demand,
     gate::Gates,
     matrix::{
         Written,
         gather::{Gather, Source},
     },
-    routes::Reach,
-    sight::Sight,
+    share::{Key, share},
+    sight::{Sight, teller::Teller},
     table::{Remote, Server, Table},
-    verdict::{self, Health, Judge, Path, Seen, Verdict, View},
+    verdict::{self, Health, Path, Seen, Verdict, View, judge::Judge},
     word::Word,
 };
 
-/// Silence that two heartbeats lost in a row explain (they come every 500 ms from both sides).
-pub const FAINT_MIN: Duration = Duration::from_millis(900);
+/// How long the answer to a heartbeat may be awaited before the server is no longer the first to be asked:
+/// a round trip of 300 ms, and as much again.
+pub const FAINT_MIN: Duration = Duration::from_millis(600);
 
-/// Silence that chance does not explain: requests under way give up on the server, so that one
-/// sent just before its datacenter died still fails within 2 s.
-pub const QUIET_MIN: Duration = Duration::from_millis(1500);
+/// How long until chance does not explain it: requests under way give up on the server, so that one
+/// sent just before its datacenter died still fails within 2 s. Four heartbeats were lost in a row then.
+pub const QUIET_MIN: Duration = Duration::from_millis(1200);
+
+/// Silence from which on nothing is known of a server: longer than it lasts on any path that is watched.
+pub const STALE_MIN: Duration = Duration::from_secs(3);
 
 /// How long a server that was never heard may take to be dialled before it counts as down.
 pub const UNSEEN_MAX: Duration = Duration::from_secs(3);
 
-/// How old a fellow server's sight may be to count: it is told each half second.
-pub const SIGHT_AGE_MAX: Duration = Duration::from_secs(2);
-
-/// A server: its datacenter, its name there.
-type Key = (Datacenter, NodeName);
+/// How long after a path changed more may follow: the longest time that something must last before
+/// it changes a verdict, and some.
+const UNREST: Duration = Duration::from_secs(6);
 
 /// The state of a path as the link has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,10 +82,38 @@ pub struct Report {
     pub link: Link,
     /// How long ago anything was heard on it.
     pub silent: Duration,
+    /// For how long the answer to a heartbeat has been awaited; `None`: none is.
+    pub awaited: Option<Duration>,
+    /// Whether the server tried to connect lately.
+    pub knocks: bool,
     /// Its round trip.
     pub rtt: Option<Duration>,
+    /// How many heartbeats there were lately.
+    pub beats: u32,
+    /// How many of them were lost.
+    pub beats_lost: u32,
     /// What the server said of itself last.
     pub word: Option<Word>,
+}
+
+/// What there is to see at one moment.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Scene<'a> {
+    /// The members of the WAN pool.
+    pub(crate) members: &'a [Member],
+    /// The paths, by the address of their server.
+    pub(crate) reports: &'a BTreeMap<SocketAddr, Report>,
+    /// The fellow servers that can be reached.
+    pub(crate) fellows: &'a BTreeSet<NodeName>,
+}
+
+/// A path that is wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Wish {
+    /// Whom it leads to.
+    pub(crate) server: Key,
+    /// How closely it is watched.
+    pub(crate) pace: Pace,
 }
 
 /// A verdict that changed.
@@ -92,56 +132,60 @@ pub struct Change {
 pub(crate) struct Step {
     pub(crate) changes: Vec<Change>,
     pub(crate) table: Table,
-    pub(crate) sight: Sight,
+    /// The paths that are wanted, by the address of their server; no others are.
+    pub(crate) wishes: BTreeMap<SocketAddr, Wish>,
+    /// What to tell which fellow server of what is seen.
+    pub(crate) said: Vec<(NodeName, Bytes)>,
     /// The own row of the matrix.
     pub(crate) row: Arc<Written>,
     /// Servers to ask for their datacenters' rows.
     pub(crate) wanted: Vec<(Datacenter, SocketAddr)>,
+    /// Whether something is about to change: the next look should come soon.
+    pub(crate) restless: bool,
 }
 
-struct Tracked {
-    addr: SocketAddr,
-    left: bool,
-    path: Path,
-    since: Duration,
-    ever_up: bool,
-    reason: String,
-    rtt: Option<Duration>,
-    word: Option<Word>,
-    reach: watch::Sender<Reach>,
-}
-
-struct Fellow {
-    sight: Sight,
-    at: Duration,
+/// What belongs to another datacenter, not to its servers.
+struct Site {
+    judge: Judge,
+    gates: Gates,
+    demand: Arc<Demand>,
 }
 
 /// Watches over the other datacenters.
 pub(crate) struct Watch {
-    me: Profile,
+    me: Key,
+    wake: Arc<Notify>,
     servers: BTreeMap<Key, Tracked>,
-    fellows: BTreeMap<NodeName, Fellow>,
-    judges: BTreeMap<Datacenter, (Judge, Gates)>,
+    fellows: Fellows,
+    sites: BTreeMap<Datacenter, Site>,
     gather: Gather,
+    teller: Teller,
 }
 
 impl Watch {
-    /// Starts with nobody known.
-    pub(crate) fn new(me: Profile) -> Self {
+    /// Starts with nobody known; `wake` is notified when a datacenter begins to be asked.
+    pub(crate) fn new(me: &Profile, wake: Arc<Notify>) -> Self {
         Self {
-            gather: Gather::new(me.dc.clone(), me.name.clone()),
-            me,
+            me: (me.dc.clone(), me.name.clone()),
+            wake,
             servers: BTreeMap::new(),
-            fellows: BTreeMap::new(),
-            judges: BTreeMap::new(),
+            fellows: Fellows::default(),
+            sites: BTreeMap::new(),
+            gather: Gather::new(me.dc.clone(), me.name.clone()),
+            teller: Teller::default(),
         }
     }
 
     /// Takes in what a fellow server of the own datacenter sees.
     pub(crate) fn told(&mut self, now: Duration, fellow: NodeName, sight: Sight) {
-        if fellow != self.me.name {
-            self.fellows.insert(fellow, Fellow { sight, at: now });
+        if fellow != self.me.1 {
+            self.fellows.told(now, fellow, sight);
         }
+    }
+
+    /// Notes that a fellow server did not get what it was told.
+    pub(crate) fn missed(&mut self, fellow: &NodeName) {
+        self.teller.missed(fellow);
     }
 
     /// Takes in what a server of another datacenter says that this one holds of the others.
@@ -149,105 +193,104 @@ impl Watch {
         self.gather.told(now, dc, by, row);
     }
 
-    /// Takes in the members of the WAN pool and the paths to them, and judges.
-    pub(crate) fn step(
-        &mut self,
-        now: Duration,
-        members: &[Member],
-        reports: &BTreeMap<SocketAddr, Report>,
-    ) -> Step {
-        self.follow_members(now, members);
-        for tracked in self.servers.values_mut() {
-            tracked.follow(now, reports.get(&tracked.addr));
+    /// Takes in what there is to see, and judges.
+    pub(crate) fn step(&mut self, now: Duration, scene: Scene<'_>) -> Step {
+        self.follow_members(now, scene.members);
+        self.fellows.keep(now, scene.fellows);
+        self.choose(now, scene.fellows);
+        for (key, tracked) in &mut self.servers {
+            let told = self.fellows.best(key);
+            tracked.follow(now, scene.reports.get(&tracked.addr), told);
         }
-        let fellows = self.observing_fellows(now);
-        let sight = self.sight(now);
-        let changes = self.judge(now, &sight, &fellows);
+        let seen = self.seen(now);
+        let changes = self.judge(now, &seen);
         let mut table = self.table();
         let wanted = self.gather.step(now, table.row(), &self.sources());
         table.matrix = self.gather.matrix().clone();
-        Step { changes, table, sight, row: self.gather.own().clone(), wanted }
+        Step {
+            changes,
+            table,
+            wishes: self.wishes(),
+            said: self.teller.step(now, &seen, scene.fellows),
+            row: self.gather.own().clone(),
+            wanted,
+            restless: self.is_restless(now),
+        }
     }
 
     fn follow_members(&mut self, now: Duration, members: &[Member]) {
-        let others = || {
-            members.iter().filter(|member| {
-                member.profile.name != self.me.name || member.profile.dc != self.me.dc
-            })
-        };
-        let known: BTreeSet<Key> =
-            others().map(|m| (m.profile.dc.clone(), m.profile.name.clone())).collect();
-        let present: Vec<(Key, SocketAddr, bool)> = others()
-            .map(|m| {
-                let left = matches!(m.status, Status::Left | Status::Leaving);
-                ((m.profile.dc.clone(), m.profile.name.clone()), m.profile.addr, left)
-            })
-            .collect();
+        let others = || members.iter().filter(|member| member.profile.dc != self.me.0);
+        let key = |member: &Member| (member.profile.dc.clone(), member.profile.name.clone());
+        let known: BTreeSet<Key> = others().map(key).collect();
         self.servers.retain(|key, _| known.contains(key));
-        for (key, addr, left) in present {
-            let tracked = self.servers.entry(key).or_insert_with(|| Tracked::new(now, addr));
+        for member in members.iter().filter(|member| member.profile.dc != self.me.0) {
+            let addr = member.profile.addr;
+            let tracked =
+                self.servers.entry(key(member)).or_insert_with(|| Tracked::new(now, addr));
             if tracked.addr != addr {
                 *tracked = Tracked::new(now, addr);
             }
-            tracked.left = left;
+            tracked.left = matches!(member.status, Status::Left | Status::Leaving);
+        }
+        self.sites.retain(|dc, _| known.iter().any(|(known, _)| known == dc));
+        for (dc, _) in &known {
+            self.sites.entry(dc.clone()).or_insert_with(|| Site {
+                judge: Judge::new(now),
+                gates: Gates::default(),
+                demand: Demand::new(self.wake.clone()),
+            });
         }
     }
 
-    /// Returns the fellow servers that are observers now.
-    fn observing_fellows(&mut self, now: Duration) -> Vec<NodeName> {
-        let servers = &self.servers;
-        let dc = &self.me.dc;
-        self.fellows.retain(|name, _| servers.contains_key(&(dc.clone(), name.clone())));
-        self.fellows
-            .iter()
-            .filter(|(name, fellow)| {
-                let up = servers
-                    .get(&(dc.clone(), (*name).clone()))
-                    .is_some_and(|tracked| tracked.path == Path::Up && !tracked.left);
-                up && now.saturating_sub(fellow.at) <= SIGHT_AGE_MAX
-            })
-            .map(|(name, _)| name.clone())
-            .collect()
-    }
-
-    /// Returns what this server sees of those of other datacenters.
-    fn sight(&self, now: Duration) -> Sight {
-        let foreign = self.servers.iter().filter(|((dc, _), t)| *dc != self.me.dc && !t.left);
-        Sight(foreign.map(|(key, tracked)| (key.clone(), tracked.seen(now))).collect())
-    }
-
-    fn judge(&mut self, now: Duration, own: &Sight, fellows: &[NodeName]) -> Vec<Change> {
-        let mut views: BTreeMap<Datacenter, View> = BTreeMap::new();
-        for ((dc, name), tracked) in self.servers.iter().filter(|((dc, _), _)| *dc != self.me.dc) {
-            let key = (dc.clone(), name.clone());
-            let view = views.entry(dc.clone()).or_default();
-            view.observers = 1 + fellows.len();
-            let mut server = verdict::Server { left: tracked.left, seen: BTreeMap::new() };
-            if let Some(seen) = own.0.get(&key) {
-                server.seen.insert(self.me.name.clone(), seen.clone());
-            }
-            for fellow in fellows {
-                let Some(told) = self.fellows.get(fellow) else { continue };
-                if let Some(seen) = told.sight.0.get(&key) {
-                    let age = seen.age + now.saturating_sub(told.at);
-                    server.seen.insert(fellow.clone(), Seen { age, ..seen.clone() });
-                }
-            }
-            view.servers.insert(name.clone(), server);
+    /// Decides which servers are watched, and how closely.
+    fn choose(&mut self, now: Duration, fellows: &BTreeSet<NodeName>) {
+        let present = self.servers.iter().filter(|(_, tracked)| !tracked.left);
+        let mine = share(&self.me, fellows, present.map(|(key, _)| key));
+        for (key, tracked) in &mut self.servers {
+            let asked = self.sites.get(&key.0).is_some_and(|site| site.demand.is_fresh());
+            let pace = match (tracked.left, asked, mine.contains(key)) {
+                (true, ..) | (false, false, false) => Pace::Rest,
+                (false, false, true) => Pace::Watch,
+                (false, true, _) => Pace::Brisk,
+            };
+            tracked.watch(now, pace);
         }
-        self.judges.retain(|dc, _| views.contains_key(dc));
+    }
+
+    fn wishes(&self) -> BTreeMap<SocketAddr, Wish> {
+        let watched = self.servers.iter().filter(|(_, tracked)| tracked.pace != Pace::Rest);
+        let wish = |(key, tracked): (&Key, &Tracked)| {
+            (tracked.addr, Wish { server: key.clone(), pace: tracked.pace })
+        };
+        watched.map(wish).collect()
+    }
+
+    /// Returns what this server itself sees.
+    fn seen(&self, now: Duration) -> BTreeMap<Key, Seen> {
+        let watched = self.servers.iter().filter(|(_, tracked)| tracked.pace != Pace::Rest);
+        watched.map(|(key, tracked)| (key.clone(), tracked.seen(now))).collect()
+    }
+
+    fn judge(&mut self, now: Duration, own: &BTreeMap<Key, Seen>) -> Vec<Change> {
+        let observers = 1 + self.fellows.count();
+        let mut views: BTreeMap<&Datacenter, View> = BTreeMap::new();
+        for (key, tracked) in &self.servers {
+            let view = views.entry(&key.0).or_default();
+            view.observers = observers;
+            let told = self.fellows.of(now, key).map(|(name, seen)| (name.clone(), seen));
+            let mine = own.get(key).map(|seen| (self.me.1.clone(), seen.clone()));
+            let server = verdict::Server { left: tracked.left, seen: told.chain(mine).collect() };
+            view.servers.insert(key.1.clone(), server);
+        }
         let mut changes = Vec::new();
         for (dc, view) in &views {
-            let (judge, gates) = self
-                .judges
-                .entry(dc.clone())
-                .or_insert_with(|| (Judge::new(now), Gates::default()));
+            let Some(Site { judge, gates, .. }) = self.sites.get_mut(*dc) else { continue };
             let Some(before) = judge.judge(now, view) else { continue };
-            if before.health == Health::Lost || judge.verdict().health == Health::Healthy {
+            if !before.health.takes_requests() || judge.verdict().health == Health::Healthy {
                 gates.reset();
             }
             changes.push(Change {
-                dc: dc.clone(),
+                dc: (*dc).clone(),
                 before: before.health,
                 verdict: judge.verdict().clone(),
             });
@@ -257,9 +300,10 @@ impl Watch {
 
     /// Returns the servers whose datacenters' rows can be asked for.
     fn sources(&self) -> Vec<Source> {
-        let heard = self.servers.iter().filter(|((dc, _), tracked)| {
-            *dc != self.me.dc && tracked.path == Path::Up && !tracked.left
-        });
+        let heard = self
+            .servers
+            .iter()
+            .filter(|(_, tracked)| tracked.pace != Pace::Rest && tracked.path == Path::Up);
         let source = |((dc, node), tracked): (&Key, &Tracked)| Source {
             dc: dc.clone(),
             node: node.clone(),
@@ -270,15 +314,23 @@ impl Watch {
         heard.map(source).collect()
     }
 
+    fn is_restless(&self, now: Duration) -> bool {
+        let watched = self.servers.values().filter(|tracked| tracked.pace != Pace::Rest);
+        self.sites.values().any(|site| site.demand.is_fresh())
+            || watched.into_iter().any(|it| it.is_awaited || now < it.since + UNREST)
+    }
+
     fn table(&self) -> Table {
         let mut table = Table::default();
-        for (dc, (judge, gates)) in &self.judges {
-            let verdict = judge.verdict().clone();
-            let remote = Remote { verdict, servers: Vec::new(), gates: gates.clone() };
+        for (dc, site) in &self.sites {
+            let verdict = site.judge.verdict().clone();
+            let remote = Remote { verdict, servers: Vec::new(), gates: site.gates.clone() };
             table.remotes.insert(dc.clone(), remote);
         }
         for ((dc, name), tracked) in self.servers.iter().filter(|(_, tracked)| !tracked.left) {
-            let Some(remote) = table.remotes.get_mut(dc) else { continue };
+            let (Some(remote), Some(site)) = (table.remotes.get_mut(dc), self.sites.get(dc)) else {
+                continue;
+            };
             remote.servers.push(Server {
                 dc: dc.clone(),
                 name: name.clone(),
@@ -287,69 +339,10 @@ impl Watch {
                 word: tracked.word,
                 reach: tracked.reach.subscribe(),
                 reason: tracked.reason.clone(),
+                demand: site.demand.clone(),
             });
         }
         table
-    }
-}
-
-impl Tracked {
-    fn new(now: Duration, addr: SocketAddr) -> Self {
-        Self {
-            addr,
-            left: false,
-            path: Path::Unknown,
-            since: now,
-            ever_up: false,
-            reason: String::new(),
-            rtt: None,
-            word: None,
-            reach: watch::Sender::new(Reach::Dialing),
-        }
-    }
-
-    /// Takes in what the link reports; `None` when it has never heard of the server.
-    fn follow(&mut self, now: Duration, report: Option<&Report>) {
-        let (path, reach) = match report.map(|report| (&report.link, report.silent)) {
-            Some((Link::Up, silent)) if silent >= QUIET_MIN => (Path::Up, Reach::Quiet),
-            Some((Link::Up, silent)) if silent >= FAINT_MIN => (Path::Up, Reach::Faint),
-            Some((Link::Up, _)) => (Path::Up, Reach::Live),
-            Some((Link::Down { .. } | Link::Dialing, _)) | None => {
-                let waited = self.path == Path::Unknown && now - self.since >= UNSEEN_MAX;
-                if self.ever_up || self.path == Path::Down || waited {
-                    (Path::Down, Reach::Down)
-                } else {
-                    (Path::Unknown, Reach::Dialing)
-                }
-            }
-        };
-        if path != self.path {
-            self.path = path;
-            self.since = now;
-        }
-        self.ever_up |= path == Path::Up;
-        match report {
-            Some(Report { link: Link::Up, rtt, word, .. }) => {
-                self.rtt = rtt.or(self.rtt);
-                self.word = *word;
-                self.reason.clear();
-            }
-            Some(Report { link: Link::Down { reason }, .. }) => {
-                self.word = None;
-                self.reason.clone_from(reason);
-            }
-            Some(Report { link: Link::Dialing, .. }) | None => self.word = None,
-        }
-        self.reach.send_if_modified(|held| std::mem::replace(held, reach) != reach);
-    }
-
-    fn seen(&self, now: Duration) -> Seen {
-        Seen {
-            path: self.path,
-            age: now.saturating_sub(self.since),
-            leader_known: self.word.map(|word| word.leader_known),
-            reason: if self.path == Path::Down { self.reason.clone() } else { String::new() },
-        }
     }
 }
 

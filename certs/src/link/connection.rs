@@ -10,23 +10,22 @@ use std::{
         Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
-    time::Duration,
 };
 
 use bytes::Bytes;
 use quinn::{ConnectionError, VarInt};
 use tokio::{
-    sync::{Semaphore, SetOnce},
-    time::{Instant, MissedTickBehavior},
+    sync::{Semaphore, SetOnce, watch},
+    time::{Instant, sleep_until},
 };
 
 use crate::{
     identity::Identity,
     link::{
-        WORD_LEN_MAX,
+        Pace, WORD_LEN_MAX,
         endpoint::Shared,
         frame::{Beat, Datagram},
-        heartbeat::{self, Side, Vitals},
+        heartbeat::{Dead, Due, Rhythm, Side, Vitals},
         serve,
         standing::{Finding, Standing},
         transport,
@@ -37,9 +36,6 @@ use crate::{
 
 /// Longest reason of a peer that is kept and logged.
 const REASON_LEN_MAX: usize = 300;
-
-/// Between two looks of the side that is pinged.
-const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Why a connection is closed, as the peer's program sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,6 +76,8 @@ pub(super) struct Connection {
     /// The peer's instance number, once heard.
     pub(super) instance: SetOnce<u64>,
     pub(super) vitals: Mutex<Vitals>,
+    /// How closely this side watches it.
+    pub(super) pace: watch::Sender<Pace>,
     /// Bodies longer than a small one that may be held.
     pub(super) large: Arc<Semaphore>,
     /// Which keys this node had when the handshake began.
@@ -110,17 +108,14 @@ impl Connection {
         side: Side,
         edition: Edition,
     ) -> Arc<Self> {
-        let interval = match side {
-            Side::ByUs => heartbeat::interval(shared.config.profile),
-            Side::ByPeer => LOOK_INTERVAL,
-        };
         Arc::new(Self {
             quic,
             addr,
             peer: Arc::new(peer),
             side,
             instance: SetOnce::new(),
-            vitals: Mutex::new(Vitals::new(Instant::now(), interval)),
+            vitals: Mutex::new(Vitals::new(Instant::now())),
+            pace: watch::Sender::default(),
             large: Arc::new(Semaphore::new(shared.config.limits.large_bodies)),
             edition,
             outdated: AtomicBool::new(false),
@@ -155,6 +150,11 @@ impl Connection {
             Some(error) => describe(&error).into(),
             None => "still open".into(),
         }
+    }
+
+    /// Tells whether it ended because nothing was said on it for long.
+    pub(super) fn timed_out(&self) -> bool {
+        self.quic.close_reason() == Some(ConnectionError::TimedOut)
     }
 
     pub(super) fn with_vitals<T>(&self, read: impl FnOnce(&mut Vitals) -> T) -> T {
@@ -196,24 +196,26 @@ async fn take_datagrams(shared: &Arc<Shared>, connection: &Arc<Connection>) {
             (Some(Datagram::Application(data)), _) => {
                 shared.service.datagram(&connection.peer, connection.addr, data);
             }
-            (Some(Datagram::Ping(beat)), Side::ByPeer) => {
+            (Some(Datagram::Ping(beat)), _) => {
                 let (instance, seq) = (shared.instance, beat.seq);
                 connection.send(&Datagram::Pong(Beat { instance, seq, word: word(shared) }));
-                hear(shared, connection, &beat);
+                let news = connection.with_vitals(|it| it.hear_ping(Instant::now(), &beat));
+                hear(shared, connection, &beat, news);
             }
-            (Some(Datagram::Pong(beat)), Side::ByUs) => hear(shared, connection, &beat),
+            (Some(Datagram::Pong(beat)), _) => {
+                let news = connection.with_vitals(|it| it.hear_pong(Instant::now(), &beat));
+                hear(shared, connection, &beat, news);
+            }
             (Some(Datagram::Renew), Side::ByUs) => {
                 connection.outdated.store(true, Ordering::Relaxed);
             }
-            // The wrong side's heartbeat, or one of a later version.
-            (Some(Datagram::Ping(_) | Datagram::Pong(_) | Datagram::Renew) | None, _) => {}
+            // The wrong side's wish, or something of a later version.
+            (Some(Datagram::Renew) | None, _) => {}
         }
     }
 }
 
-fn hear(shared: &Arc<Shared>, connection: &Arc<Connection>, beat: &Beat) {
-    let side = connection.side;
-    let news = connection.with_vitals(|vitals| vitals.hear(Instant::now(), side, beat));
+fn hear(shared: &Arc<Shared>, connection: &Arc<Connection>, beat: &Beat, news: bool) {
     if connection.instance.set(beat.instance).is_ok() {
         shared.publish(connection, beat.instance);
     } else if news {
@@ -222,26 +224,26 @@ fn hear(shared: &Arc<Shared>, connection: &Arc<Connection>, beat: &Beat) {
 }
 
 async fn keep_heartbeats(shared: &Arc<Shared>, connection: &Arc<Connection>) {
-    let interval = match connection.side {
-        Side::ByUs => heartbeat::interval(shared.config.profile),
-        Side::ByPeer => LOOK_INTERVAL,
-    };
     let keys = &shared.config.keys;
     let mut standing = Standing::new(keys, connection.edition, &connection.quic);
-    let mut ticks = tokio::time::interval(interval);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut paces = connection.pace.subscribe();
+    let mut next = Instant::now();
     loop {
         tokio::select! {
             biased;
             _ = connection.quic.closed() => return,
-            now = ticks.tick() => now,
+            // Its sender lives as long as the connection.
+            _ = paces.changed() => {}
+            () = sleep_until(next) => {}
         };
-        let packets = connection.quic.stats().udp_rx.datagrams;
-        let alive = connection.with_vitals(|vitals| vitals.look(Instant::now(), packets));
-        if let Err(dead) = alive {
-            connection.end(Close::Silent, &dead.to_string());
-            return;
-        }
+        let due = match look(shared, connection, *paces.borrow_and_update()) {
+            Ok(due) => due,
+            Err(dead) => {
+                connection.end(Close::Silent, &dead.to_string());
+                return;
+            }
+        };
+        next = due.look;
         match (standing.look(keys, connection), connection.side) {
             (Finding::Holds, _) => {}
             (Finding::Renew, Side::ByUs) => shared.renew(connection),
@@ -252,12 +254,20 @@ async fn keep_heartbeats(shared: &Arc<Shared>, connection: &Arc<Connection>) {
                 return;
             }
         }
-        if connection.side == Side::ByUs {
-            let seq = connection.with_vitals(Vitals::next_ping);
+        if let Some(seq) = due.ping {
             let instance = shared.instance;
             connection.send(&Datagram::Ping(Beat { instance, seq, word: word(shared) }));
         }
     }
+}
+
+/// Looks whether a connection is alive.
+fn look(shared: &Shared, connection: &Connection, pace: Pace) -> Result<Due, Dead> {
+    let proven = connection.instance.initialized();
+    let rhythm = Rhythm::new(shared.config.profile, connection.side, pace, proven);
+    let packets = connection.quic.stats().udp_rx.datagrams;
+    let rtt = connection.quic.rtt();
+    connection.with_vitals(|vitals| vitals.look(Instant::now(), packets, rhythm, rtt))
 }
 
 fn word(shared: &Shared) -> Bytes {

@@ -25,7 +25,7 @@ use crate::{
     error::{CallError, DatagramError, LinkError},
     identity::Identity,
     link::{
-        Config, Path, Reply, Request, Service, Sockets, Target,
+        Config, Pace, Path, Reply, Request, Service, Sockets, Target,
         admission::{Admission, Verdict},
         backoff::Backoff,
         call,
@@ -124,6 +124,18 @@ impl Endpoint {
         if let Some(token) = self.0.table().keep(to) {
             self.0.spawn(Arc::clone(&self.0).keep(to.clone(), token));
         }
+    }
+
+    /// Keeps a connection to a peer of a WAN and watches it at this pace, until
+    /// [`Endpoint::release`] or [`Endpoint::disconnect`].
+    pub fn watch(&self, to: &Target, pace: Pace) {
+        self.connect(to);
+        self.0.table().pace(to.addr, pace);
+    }
+
+    /// Takes [`Endpoint::watch`] back. The connection goes on as long as anybody uses it.
+    pub fn release(&self, to: &Target) {
+        self.0.table().release(to.addr);
     }
 
     /// Takes [`Endpoint::connect`] back. Calls under way on the connection end.
@@ -296,6 +308,7 @@ impl Shared {
     /// Accepts connections until the endpoint closes.
     async fn accept(self: &Arc<Self>) {
         while let Some(incoming) = self.quic.accept().await {
+            self.table().knocked(Instant::now(), canonical(incoming.remote_address()));
             let from = incoming.remote_address().ip();
             let proven = incoming.remote_address_validated();
             let open = self.quic.open_connections();

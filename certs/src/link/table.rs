@@ -15,7 +15,8 @@ use crate::{
     error::DialError,
     identity::Identity,
     link::{
-        Expect, Path, PathState, Target, backoff::Backoff, connection::Connection, heartbeat::Side,
+        Expect, Pace, Path, PathState, Target, backoff::Backoff, connection::Connection,
+        heartbeat::Side,
     },
 };
 
@@ -41,6 +42,10 @@ pub(super) struct Table {
 struct Entry {
     /// To be kept connected until this is cancelled.
     keep: Option<CancellationToken>,
+    /// How closely its connections are watched.
+    pace: Pace,
+    /// When the peer tried to connect last.
+    knocked: Option<Instant>,
     live: Option<Up>,
     dialing: Option<Dialing>,
     failures: u32,
@@ -67,7 +72,8 @@ struct Last {
     peer: Option<Arc<Identity>>,
     heard: Option<Instant>,
     word: Bytes,
-    counts: (u64, u64),
+    awaited: Option<Instant>,
+    counts: (u32, u32),
 }
 
 /// What to do to have a connection.
@@ -110,8 +116,39 @@ impl Table {
         Some(token)
     }
 
+    /// Sets how closely the connections to a peer are watched that is to be kept connected.
+    pub(super) fn pace(&mut self, addr: SocketAddr, pace: Pace) {
+        let Some(entry) = self.entries.get_mut(&addr).filter(|entry| entry.keep.is_some()) else {
+            return;
+        };
+        entry.pace = pace;
+        if let Some(up) = &entry.live {
+            up.connection.pace.send_if_modified(|held| std::mem::replace(held, pace) != pace);
+        }
+    }
+
+    /// Takes the wish back, and leaves the connection to its other uses.
+    pub(super) fn release(&mut self, addr: SocketAddr) {
+        self.pace(addr, Pace::Rest);
+        let Some(entry) = self.entries.get_mut(&addr) else { return };
+        if let Some(keep) = entry.keep.take() {
+            keep.cancel();
+        }
+        if entry.live.is_none() && entry.dialing.is_none() {
+            self.entries.remove(&addr);
+        }
+    }
+
+    /// Notes that a peer that is to be kept connected tries to connect.
+    pub(super) fn knocked(&mut self, now: Instant, addr: SocketAddr) {
+        if let Some(entry) = self.entries.get_mut(&addr).filter(|entry| entry.keep.is_some()) {
+            entry.knocked = Some(now);
+        }
+    }
+
     /// Takes the wish back. Returns the connection that this side dialled for it.
     pub(super) fn forget(&mut self, addr: SocketAddr) -> Option<Arc<Connection>> {
+        self.pace(addr, Pace::Rest);
         let entry = self.entries.get_mut(&addr)?;
         entry.keep.take()?.cancel();
         match &entry.live {
@@ -180,6 +217,7 @@ impl Table {
             }
             Some(_) => return drained(connection),
         };
+        connection.pace.send_replace(entry.pace);
         entry.live = Some(Up { since, instance, connection: Arc::clone(connection) });
         entry.failures = 0;
         entry.not_before = None;
@@ -203,8 +241,10 @@ impl Table {
         entry.down = Some((now, reason));
         entry.last = Last::of(connection);
         self.live.remove(&connection.addr);
-        // A client that dialled in comes back from another port.
-        if entry.keep.is_none() && entry.dialing.is_none() && connection.side == Side::ByPeer {
+        // A client that dialled in comes back from another port, and who was not needed for
+        // half a minute is not missed.
+        let unused = connection.side == Side::ByPeer || connection.timed_out();
+        if entry.keep.is_none() && entry.dialing.is_none() && unused {
             self.entries.remove(&connection.addr);
         }
         self.bound();
@@ -267,6 +307,7 @@ impl Last {
         connection.with_vitals(|vitals| Self {
             peer: Some(Arc::clone(&connection.peer)),
             heard: Some(vitals.heard),
+            awaited: vitals.asked,
             word: vitals.word.clone(),
             counts: vitals.counts(),
         })
@@ -290,7 +331,8 @@ impl Entry {
             (None, None, None) => return None,
         };
         let (beats, beats_lost) = last.counts;
-        let (peer, last_heard, word) = (last.peer, last.heard, last.word);
-        Some(Path { peer, addr, state, rtt, beats, beats_lost, last_heard, word })
+        let Last { peer, heard: last_heard, awaited, word, .. } = last;
+        let knocked = self.knocked;
+        Some(Path { peer, addr, state, rtt, beats, beats_lost, last_heard, awaited, knocked, word })
     }
 }

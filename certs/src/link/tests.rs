@@ -8,3 +8,4 @@ mod paths;
 mod refusals;
 mod rotation;
 mod standing;
+mod watching;

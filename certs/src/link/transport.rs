@@ -63,7 +63,9 @@ impl Timing {
                 header: Duration::from_secs(2),
             },
             Profile::Wan => Self {
-                idle: Duration::from_secs(10),
+                // Servers that nobody watches gossip with each other; making their connections
+                // anew each time would cost more than to remember them for a while.
+                idle: Duration::from_secs(30),
                 first_rtt: Duration::from_millis(200),
                 handshake: Duration::from_secs(4),
                 header: Duration::from_secs(5),

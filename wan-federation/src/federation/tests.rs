@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     sync::{
-        Mutex,
+        Mutex, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -11,7 +11,7 @@ use std::{
 use certs::{
     ca::{Algorithm, Authority, Subject},
     identity::Domains,
-    link::sockets::Kernel,
+    link::{Answering, Service, sockets::Kernel},
     store::{Bundle, Clock},
 };
 use tokio::task::JoinHandle;
@@ -19,7 +19,7 @@ use topology::{NodeId, NodeName, Role};
 use uuid::Uuid;
 
 use super::*;
-use crate::{envelope::Consistency, word::Word};
+use crate::{envelope::Consistency, sight::SIGHT, word::Word};
 
 /// How long anything may take: far longer than it does, because machines are busy.
 const LIVENESS: Duration = Duration::from_secs(60);
@@ -56,10 +56,30 @@ impl Inside for Fake {
     }
 }
 
+/// What comes in over the link of a datacenter: sights of fellow servers.
+#[derive(Default)]
+struct Lan(OnceLock<Federation>);
+
+impl Service for Lan {
+    fn call(&self, peer: Arc<Identity>, _: SocketAddr, request: Request) -> Answering {
+        let fellow = peer.node.clone().unwrap();
+        let taken = request.kind == SIGHT && self.0.get().unwrap().told(&fellow, &request.body);
+        let answer = if taken { Ok(Bytes::new()) } else { Err(Refusal::new(99, "what?")) };
+        Box::pin(std::future::ready(answer))
+    }
+
+    fn datagram(&self, _: &Identity, _: SocketAddr, _: Bytes) {}
+
+    fn word(&self) -> Bytes {
+        Bytes::new()
+    }
+}
+
 struct Site {
     federation: Federation,
     inside: Arc<Fake>,
-    run: JoinHandle<()>,
+    lan: SocketAddr,
+    runs: [JoinHandle<()>; 2],
 }
 
 /// Several datacenters; node `b2` is the second server of dc2. The first of each is the leader.
@@ -112,14 +132,26 @@ impl World {
     fn start(&mut self, name: &str, bind: SocketAddr, join: Vec<String>) {
         let dc = Datacenter::new(format!("dc{}", name.as_bytes()[0] - b'a' + 1)).unwrap();
         let node = NodeName::new(name).unwrap();
-        let identity = Identity::new(dc.clone(), Role::Server, Some(node.clone()));
+        let me = Identity::new(dc.clone(), Role::Server, Some(node.clone()));
         let now = Clock::System.now();
-        let issued = self.authority.issue(&Subject::new(identity), now, 1).unwrap();
+        let issued = self.authority.issue(&Subject::new(me.clone()), now, 1).unwrap();
         let bundle = Bundle {
             certificates: issued.certificate_pem,
             key: issued.key_pem,
             authorities: vec![self.authority.certificate_pem().to_owned()],
         };
+        let keys = Keys::memory(bundle, Domains::default(), Clock::System).unwrap();
+        let service = Arc::new(Lan::default());
+        let lan = link::Config {
+            addr: "127.0.0.1:0".parse().unwrap(),
+            me,
+            keys: keys.clone(),
+            accept: Accept::OwnDatacenter(dc.clone()),
+            profile: link::Profile::Lan,
+            seed: None,
+            limits: Limits::default(),
+        };
+        let (lan, run_lan) = Endpoint::bind(lan, &Kernel, service.clone()).unwrap();
         let boot = u64::try_from(now.unix_timestamp_nanos() / 1_000_000).unwrap();
         let config = Config {
             me: Profile {
@@ -134,7 +166,8 @@ impl World {
                 tags: BTreeMap::new(),
             },
             bind,
-            keys: Keys::memory(bundle, Domains::default(), Clock::System).unwrap(),
+            lan: lan.clone(),
+            keys,
             join,
             retry_interval: Duration::from_secs(2),
             gossip: gossip::Config::wan(),
@@ -147,7 +180,9 @@ impl World {
             Fake { name: name.to_owned(), is_leader: name.ends_with('1'), ..Fake::default() };
         let inside = Arc::new(inside);
         let (federation, run) = Federation::bind(config, &Kernel, inside.clone()).unwrap();
-        let site = Site { federation, inside, run: tokio::spawn(run) };
+        assert!(service.0.set(federation.clone()).is_ok());
+        let runs = [tokio::spawn(run), tokio::spawn(run_lan)];
+        let site = Site { federation, inside, lan: lan.local_addr(), runs };
         self.sites.insert(name.to_owned(), site);
     }
 
@@ -164,7 +199,7 @@ impl World {
             let fellows = world.sites.iter().filter(|(other, _)| other[..1] == name[..1]);
             let profiles = fellows.map(|(_, fellow)| {
                 let me = fellow.federation.me().clone();
-                Profile { wan: Some(me.addr), ..me }
+                Profile { wan: Some(me.addr), link: Some(fellow.lan), ..me }
             });
             *site.inside.lan.lock().unwrap() = profiles.collect();
             site.federation.flood();
@@ -180,7 +215,7 @@ impl World {
     async fn kill(&mut self, name: &str) -> SocketAddr {
         let site = self.sites.remove(name).unwrap();
         let addr = site.federation.me().addr;
-        site.run.abort();
+        site.runs.iter().for_each(JoinHandle::abort);
         drop(site);
         let freed = async {
             while std::net::UdpSocket::bind(addr).is_err() {

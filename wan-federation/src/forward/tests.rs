@@ -11,6 +11,7 @@ use uuid::Uuid;
 use super::*;
 use crate::{
     attempt::HEAR_MAX,
+    demand::Demand,
     envelope::{Consistency, EnvelopeError},
     gate::{Gate, Gates},
     verdict::{Degradation, Verdict},
@@ -93,6 +94,7 @@ impl Stage {
                     word: Some(Word { leader_known: true, is_leader, ..Word::default() }),
                     reach: receiver,
                     reason: String::new(),
+                    demand: Demand::new(Arc::default()),
                 }
             };
             let servers = names.iter().enumerate().map(server).collect();

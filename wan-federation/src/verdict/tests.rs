@@ -3,14 +3,15 @@
 //!
 //! A transcript's line is a moment: milliseconds, then what each observer (a1, a2, a3) sees of
 //! the servers b1, b2 and b3: `U` up, `D` down, `?` unknown, `-` not observing; a lower-case `u`
-//! is a server that is up and knows no leader. The answer shows the verdict when it changes.
+//! is a server that is up and knows no leader, `l` one whose path loses every eighth heartbeat, `k` one that is
+//! down and tries to connect. The answer shows the verdict when it changes.
 
 use std::fmt::Write;
 
 use expect_test::{Expect, expect};
 use proptest::prelude::*;
 
-use super::*;
+use super::{judge::Judge, *};
 
 fn node(name: &str) -> NodeName {
     NodeName::new(name).unwrap()
@@ -32,19 +33,24 @@ impl Film {
             view.observers += 1;
             for (server, sign) in row.chars().enumerate() {
                 let path = match sign {
-                    'U' | 'u' => Path::Up,
-                    'D' => Path::Down,
+                    'U' | 'u' | 'l' => Path::Up,
+                    'D' | 'k' => Path::Down,
                     _ => Path::Unknown,
                 };
                 let slot = self.since.entry((observer, server)).or_insert((path, now));
                 if slot.0 != path {
                     *slot = (path, now);
                 }
+                let word = Word { leader_known: sign != 'u', ..Word::default() };
                 let seen = Seen {
                     path,
                     age: now - slot.1,
-                    leader_known: (path == Path::Up).then_some(sign == 'U'),
                     reason: if path == Path::Down { "no heartbeat".into() } else { String::new() },
+                    knocks: sign == 'k',
+                    beats: 64,
+                    beats_lost: if sign == 'l' { 8 } else { 2 },
+                    word: (path == Path::Up).then_some(word),
+                    ..Seen::NOTHING
                 };
                 let name = node(&format!("b{}", server + 1));
                 let observer = node(&format!("a{}", observer + 1));
@@ -250,6 +256,56 @@ fn a_datacenter_that_returns_without_a_leader_is_leaderless_in_the_end() {
             0 healthy: 3 of 3 servers up
             3400 lost: 3 of 3 servers down: b1 (no heartbeat; seen by a1, a2, a3); b2 (no heartbeat; seen by a1, a2, a3); b3 (no heartbeat; seen by a1, a2, a3)
             11000 leaderless: 1 of 3 servers up, none knows a leader
+        "#]],
+    );
+}
+
+#[test]
+fn a_datacenter_that_is_heard_but_not_reached_is_one_way() {
+    play(
+        "0     UUU UUU UUU
+         3000  DDD DDD DDD
+         5000  DkD DDD DDD
+         9000  UDD DDD DDD
+         9500  DDD DDD DDD
+         15000 UUU UUU UUU
+         18000 UUU UUU UUU",
+        expect![[r#"
+            0 healthy: 3 of 3 servers up
+            3400 lost: 3 of 3 servers down: b1 (no heartbeat; seen by a1, a2, a3); b2 (no heartbeat; seen by a1, a2, a3); b3 (no heartbeat; seen by a1, a2, a3)
+            5000 one-way: b2 heard but not reached; 3 of 3 servers down: b1 (no heartbeat; seen by a1, a2, a3); b2 (no heartbeat; seen by a1, a2, a3); b3 (no heartbeat; seen by a1, a2, a3)
+            9500 lost: 3 of 3 servers down: b1 (no heartbeat; seen by a1, a2, a3); b2 (no heartbeat; seen by a1, a2, a3); b3 (no heartbeat; seen by a1, a2, a3)
+            16000 healthy: 3 of 3 servers up
+        "#]],
+    );
+}
+
+#[test]
+fn loss_that_lasts_is_held_against_a_datacenter_until_it_is_gone_for_a_second() {
+    play(
+        "0     UUU UUU UUU
+         3000  lll lll lll
+         7900  UUU UUU UUU
+         10000 lll lll lll
+         20000 lUU lUU lUU
+         25000 UUU UUU UUU
+         30000 UUU UUU UUU",
+        expect![[r#"
+            0 healthy: 3 of 3 servers up
+            15000 lossy: 3 of 3 servers up, 12 % of 576 heartbeats lost
+            26000 healthy: 3 of 3 servers up
+        "#]],
+    );
+}
+
+#[test]
+fn one_path_that_loses_is_no_lossy_datacenter() {
+    play(
+        "0     UUU UUU UUU
+         3000  lUU UUU UUU
+         20000 lUU UUU UUU",
+        expect![[r#"
+            0 healthy: 3 of 3 servers up
         "#]],
     );
 }

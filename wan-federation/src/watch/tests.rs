@@ -3,13 +3,16 @@
 use topology::{NodeId, Role};
 
 use super::*;
+use crate::{breaker, demand, routes::Reach, share::WATCHERS};
+
+const SECOND: Duration = Duration::from_secs(1);
 
 fn dc(name: &str) -> Datacenter {
     Datacenter::new(name).unwrap()
 }
 
-fn node(name: &str) -> NodeName {
-    NodeName::new(name).unwrap()
+fn key(name: &str) -> Key {
+    (dc(if name.starts_with('a') { "dc1" } else { "dc2" }), name.parse().unwrap())
 }
 
 fn addr(name: &str) -> SocketAddr {
@@ -19,10 +22,11 @@ fn addr(name: &str) -> SocketAddr {
 }
 
 fn profile(name: &str) -> Profile {
+    let (dc, name_) = key(name);
     Profile {
-        name: node(name),
+        name: name_,
         id: NodeId(uuid::Uuid::nil()),
-        dc: dc(if name.starts_with('a') { "dc1" } else { "dc2" }),
+        dc,
         role: Role::Server,
         addr: addr(name),
         link: None,
@@ -32,118 +36,245 @@ fn profile(name: &str) -> Profile {
     }
 }
 
-fn members() -> Vec<Member> {
-    ["a1", "a2", "b1", "b2"]
-        .map(|name| Member { profile: profile(name), status: Status::Alive })
-        .to_vec()
-}
-
-fn heard(silent: Duration) -> Report {
-    let word = Some(Word { leader_known: true, ..Word::default() });
-    Report { link: Link::Up, silent, rtt: Some(Duration::from_millis(9)), word }
+fn heard() -> Report {
+    Report {
+        link: Link::Up,
+        silent: Duration::ZERO,
+        awaited: None,
+        knocks: false,
+        rtt: Some(Duration::from_millis(9)),
+        beats: 10,
+        beats_lost: 0,
+        word: Some(Word { leader_known: true, ..Word::default() }),
+    }
 }
 
 fn lost() -> Report {
-    let link = Link::Down { reason: "no heartbeat for 2.2s".into() };
-    Report { link, silent: Duration::from_secs(3), rtt: None, word: None }
+    let link = Link::Down { reason: "no packet for 2.9s".into() };
+    Report { link, silent: SECOND * 3, rtt: None, word: None, ..heard() }
 }
 
-fn all(reports: [(&str, Report); 3]) -> BTreeMap<SocketAddr, Report> {
-    reports.into_iter().map(|(name, report)| (addr(name), report)).collect()
+/// A server of dc1 and what it sees; dc1 has servers a1, a2, ..., dc2 has b1, b2, ...
+struct Server {
+    watch: Watch,
+    wake: Arc<Notify>,
+    members: Vec<Member>,
+    fellows: BTreeSet<NodeName>,
+    reports: BTreeMap<SocketAddr, Report>,
 }
 
-fn well() -> BTreeMap<SocketAddr, Report> {
-    all(["a2", "b1", "b2"].map(|name| (name, heard(Duration::ZERO))))
+impl Server {
+    fn new(name: &str, own: usize, remote: usize) -> Self {
+        let names = |letter, count| (1..=count).map(move |number| format!("{letter}{number}"));
+        let member = |name: String| Member { profile: profile(&name), status: Status::Alive };
+        let wake = Arc::new(Notify::new());
+        let fellows = names('a', own).filter(|fellow| fellow != name);
+        Self {
+            watch: Watch::new(&profile(name), wake.clone()),
+            wake,
+            members: names('a', own).chain(names('b', remote)).map(member).collect(),
+            fellows: fellows.map(|fellow| fellow.parse().unwrap()).collect(),
+            reports: names('b', remote).map(|name| (addr(&name), heard())).collect(),
+        }
+    }
+
+    fn see(&mut self, report: Report) {
+        self.reports.values_mut().for_each(|held| held.clone_from(&report));
+    }
+
+    fn step(&mut self, now: Duration) -> Step {
+        let (members, reports, fellows) = (&self.members, &self.reports, &self.fellows);
+        self.watch.step(now, Scene { members, reports, fellows })
+    }
+
+    /// Hears what a fellow sees.
+    fn hear(&mut self, now: Duration, fellow: &str, sees: Path) {
+        let remote = self.members.iter().filter(|member| member.profile.dc.as_str() == "dc2");
+        let seen = Seen { path: sees, age: SECOND, ..Seen::NOTHING };
+        let servers = remote.map(|it| (key(it.profile.name.as_str()), seen.clone())).collect();
+        self.watch.told(now, fellow.parse().unwrap(), Sight { whole: true, servers });
+    }
+
+    fn health(&self) -> Health {
+        self.watch.sites["dc2"].judge.verdict().health
+    }
 }
 
-fn dark() -> BTreeMap<SocketAddr, Report> {
-    all([("a2", heard(Duration::ZERO)), ("b1", lost()), ("b2", lost())])
-}
-
-const SECOND: Duration = Duration::from_secs(1);
-
-/// Another server of dc1 that sees what `reports` say, and the sight it tells at `now`.
-fn fellow_sight(watch: &mut Watch, now: Duration, reports: &BTreeMap<SocketAddr, Report>) {
-    let mut fellow = Watch::new(profile("a2"));
-    fellow.step(Duration::ZERO, &members(), &well());
-    fellow.step(now.saturating_sub(verdict::DOWN_MIN), &members(), reports);
-    let sight = fellow.step(now, &members(), reports).sight;
-    watch.told(now, node("a2"), sight);
+fn pace(step: &Step, name: &str) -> Option<Pace> {
+    step.wishes.get(&addr(name)).map(|wish| wish.pace)
 }
 
 #[test]
 fn a_dark_datacenter_is_lost_when_the_fellow_agrees() {
-    let mut watch = Watch::new(profile("a1"));
-    let step = watch.step(Duration::ZERO, &members(), &well());
+    let mut a1 = Server::new("a1", 2, 2);
+    let step = a1.step(Duration::ZERO);
     assert_eq!(step.changes[0].verdict.health, Health::Healthy);
-    fellow_sight(&mut watch, SECOND, &well());
-    watch.step(SECOND, &members(), &dark());
-    let later = SECOND + verdict::DOWN_MIN;
-    let step = watch.step(later, &members(), &dark());
+    a1.hear(SECOND, "a2", Path::Up);
+    a1.see(lost());
+    a1.step(SECOND);
+    let step = a1.step(SECOND * 2);
     assert!(step.changes.iter().all(|change| change.verdict.health != Health::Lost));
-    fellow_sight(&mut watch, later, &dark());
-    let step = watch.step(later, &members(), &dark());
+    a1.hear(SECOND * 3, "a2", Path::Down);
+    let step = a1.step(SECOND * 3);
     assert_eq!(step.changes[0].verdict.health, Health::Lost);
-    assert!(step.changes[0].verdict.evidence.contains("no heartbeat for 2.2s; seen by a1, a2"));
+    let evidence = &step.changes[0].verdict.evidence;
+    assert!(evidence.contains("no packet for 2.9s; seen by a1, a2"), "{evidence}");
 }
 
 #[test]
-fn a_fellow_that_fell_silent_is_no_observer() {
-    let mut watch = Watch::new(profile("a1"));
-    watch.step(Duration::ZERO, &members(), &well());
-    fellow_sight(&mut watch, SECOND, &well());
-    watch.step(SECOND, &members(), &dark());
-    let later = SECOND + SIGHT_AGE_MAX + SECOND;
-    let step = watch.step(later, &members(), &dark());
-    assert_eq!(step.table.remotes["dc2"].verdict.health, Health::Lost);
+fn a_fellow_that_is_gone_is_no_observer() {
+    let mut a1 = Server::new("a1", 2, 2);
+    a1.step(Duration::ZERO);
+    a1.hear(SECOND, "a2", Path::Up);
+    a1.see(lost());
+    a1.step(SECOND);
+    a1.step(SECOND * 2);
+    assert_ne!(a1.health(), Health::Lost);
+    a1.fellows.clear();
+    a1.step(SECOND * 3);
+    assert_eq!(a1.health(), Health::Lost);
 }
 
 #[test]
-fn silence_is_faint_then_quiet_before_the_link_gives_up() {
-    let mut watch = Watch::new(profile("a1"));
-    let table = watch.step(Duration::ZERO, &members(), &well()).table;
+fn an_answer_that_is_awaited_makes_a_server_faint_then_quiet() {
+    let mut a1 = Server::new("a1", 1, 1);
+    let table = a1.step(Duration::ZERO).table;
     let reach = || table.remotes["dc2"].servers[0].reach();
     assert_eq!(reach(), Reach::Live);
-    for (silent, wanted) in [(FAINT_MIN, Reach::Faint), (QUIET_MIN, Reach::Quiet)] {
-        let reports = all(["a2", "b1", "b2"].map(|name| (name, heard(silent))));
-        watch.step(SECOND, &members(), &reports);
+    for (awaited, wanted) in [
+        (FAINT_MIN - SECOND / 10, Reach::Live),
+        (FAINT_MIN, Reach::Faint),
+        (QUIET_MIN, Reach::Quiet),
+    ] {
+        a1.see(Report { awaited: Some(awaited), silent: SECOND * 2, ..heard() });
+        a1.step(SECOND);
         assert_eq!(reach(), wanted);
     }
-    watch.step(SECOND, &members(), &dark());
+    a1.see(lost());
+    a1.step(SECOND);
     assert_eq!(reach(), Reach::Down);
+    a1.see(Report { silent: STALE_MIN, ..heard() });
+    a1.step(SECOND);
+    assert_eq!(reach(), Reach::Quiet);
 }
 
 #[test]
 fn a_server_that_was_never_heard_is_down_after_a_while() {
-    let mut watch = Watch::new(profile("a1"));
-    let nothing = BTreeMap::new();
-    let step = watch.step(Duration::ZERO, &members(), &nothing);
-    assert_eq!(step.sight.0[&(dc("dc2"), node("b1"))].path, Path::Unknown);
-    let step = watch.step(UNSEEN_MAX, &members(), &nothing);
-    assert_eq!(step.sight.0[&(dc("dc2"), node("b1"))].path, Path::Down);
+    let mut a1 = Server::new("a1", 1, 2);
+    a1.reports.clear();
+    let path = |server: &Server| server.watch.servers[&key("b1")].path;
+    a1.step(Duration::ZERO);
+    assert_eq!(path(&a1), Path::Unknown);
+    a1.step(UNSEEN_MAX);
+    assert_eq!(path(&a1), Path::Down);
 }
 
 #[test]
 fn a_datacenter_that_nobody_belongs_to_any_more_is_forgotten() {
-    let mut watch = Watch::new(profile("a1"));
-    watch.step(Duration::ZERO, &members(), &well());
-    let step = watch.step(SECOND, &members()[..2], &well());
-    assert!(step.table.remotes.is_empty());
+    let mut a1 = Server::new("a1", 2, 2);
+    a1.step(Duration::ZERO);
+    a1.members.truncate(2);
+    let step = a1.step(SECOND);
+    assert!(step.table.remotes.is_empty() && step.wishes.is_empty());
 }
 
 #[test]
 fn the_return_of_a_datacenter_mends_its_breaker() {
-    let mut watch = Watch::new(profile("a1"));
-    let table = watch.step(Duration::ZERO, &members(), &well()).table;
+    let mut a1 = Server::new("a1", 1, 2);
+    let table = a1.step(Duration::ZERO).table;
     let gate = table.remotes["dc2"].gates.direct.clone();
-    watch.step(SECOND, &members(), &dark());
-    watch.step(SECOND * 2, &members(), &dark());
-    for _ in 0..crate::breaker::FAILURES_MAX {
-        gate.enter().unwrap().finish(crate::breaker::Outcome::Failed);
+    a1.see(lost());
+    a1.step(SECOND);
+    a1.step(SECOND * 2);
+    for _ in 0..breaker::FAILURES_MAX {
+        gate.enter().unwrap().finish(breaker::Outcome::Failed);
     }
     assert!(gate.is_open());
-    watch.step(SECOND * 3, &members(), &well());
-    let step = watch.step(SECOND * 4, &members(), &well());
+    a1.see(heard());
+    a1.step(SECOND * 3);
+    let step = a1.step(SECOND * 4);
     assert_eq!(step.changes[0].verdict.health, Health::Healthy);
     assert!(!gate.is_open());
+}
+
+#[test]
+fn each_of_five_watches_its_share_and_tells_the_others_of_it() {
+    let mut watchers = BTreeMap::new();
+    for name in ["a1", "a2", "a3", "a4", "a5"] {
+        let mut server = Server::new(name, 5, 5);
+        let step = server.step(Duration::ZERO);
+        assert!(!step.wishes.is_empty() && step.wishes.len() < 5, "{:?}", step.wishes);
+        for wish in step.wishes.values() {
+            assert_eq!(wish.pace, Pace::Watch);
+            *watchers.entry(wish.server.1.clone()).or_insert(0) += 1;
+        }
+        assert_eq!(step.said.len(), 4);
+        let told = Sight::decode(&step.said[0].1).unwrap();
+        let watched: BTreeSet<Key> = step.wishes.into_values().map(|wish| wish.server).collect();
+        assert!(told.servers.keys().eq(&watched));
+    }
+    assert!(watchers.len() == 5 && watchers.values().all(|count| *count >= WATCHERS));
+}
+
+#[test]
+fn what_a_fellow_server_watched_is_taken_over_when_it_is_gone() {
+    let mut a1 = Server::new("a1", 3, 3);
+    let before = a1.step(Duration::ZERO).wishes.len();
+    a1.fellows.remove("a2");
+    assert_eq!(a1.step(SECOND).wishes.len(), 3);
+    assert!(before < 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_a_datacenter_is_asked_all_its_servers_are_watched_closely() {
+    let mut a1 = Server::new("a1", 5, 5);
+    let step = a1.step(Duration::ZERO);
+    let watched = step.wishes.len();
+    assert!(a1.step(SECOND * 60).restless.eq(&false));
+    let demand = step.table.remotes["dc2"].servers[0].demand.clone();
+    drop(demand.begin());
+    a1.wake.notified().await;
+    let step = a1.step(SECOND * 61);
+    assert!(step.restless);
+    assert!((1..=5).all(|number| pace(&step, &format!("b{number}")) == Some(Pace::Brisk)));
+    tokio::time::advance(demand::LINGER).await;
+    let step = a1.step(SECOND * 72);
+    assert_eq!(step.wishes.len(), watched);
+    assert!(step.wishes.values().all(|wish| wish.pace == Pace::Watch));
+}
+
+#[test]
+fn a_server_that_others_watch_is_known_by_what_they_tell() {
+    let mut a1 = Server::new("a1", 5, 5);
+    let step = a1.step(Duration::ZERO);
+    let other = (1..=5).map(|n| format!("b{n}")).find(|name| pace(&step, name).is_none()).unwrap();
+    a1.reports.remove(&addr(&other));
+    let told = |a1: &mut Server, now, path| {
+        let word = Some(Word { is_leader: true, ..Word::default() });
+        let rtt = Some(SECOND / 20);
+        let seen = Seen { path, rtt, word, ..Seen::NOTHING };
+        let servers = [(key(&other), seen)].into();
+        a1.watch.told(now, "a2".parse().unwrap(), Sight { whole: false, servers });
+        let table = a1.step(now).table;
+        let servers = &table.remotes["dc2"].servers;
+        servers.iter().find(|server| server.name.as_str() == other).unwrap().clone()
+    };
+    let up = told(&mut a1, SECOND, Path::Up);
+    assert_eq!((up.reach(), up.rtt), (Reach::Dialing, Some(SECOND / 20)));
+    assert!(up.candidate().is_leader);
+    let down = told(&mut a1, SECOND * 2, Path::Down);
+    assert_eq!(down.reach(), Reach::Down);
+    assert!(!down.candidate().is_leader);
+}
+
+#[test]
+fn a_look_is_due_soon_after_something_changed() {
+    let mut a1 = Server::new("a1", 1, 1);
+    assert!(a1.step(Duration::ZERO).restless);
+    assert!(!a1.step(UNREST).restless);
+    a1.see(Report { awaited: Some(FAINT_MIN), ..heard() });
+    assert!(a1.step(SECOND * 20).restless);
+    a1.see(lost());
+    assert!(a1.step(SECOND * 21).restless);
+    assert!(!a1.step(SECOND * 21 + UNREST).restless, "what lasts is no news");
 }

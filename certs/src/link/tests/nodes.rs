@@ -176,12 +176,13 @@ impl Node {
             answered: AtomicUsize::new(0),
             datagrams: sender,
         });
+        let profile = if accept == Accept::Servers { Profile::Wan } else { Profile::Lan };
         let config = Config {
             addr: addr.parse().unwrap(),
             me: me.clone(),
             keys: keys.clone(),
             accept,
-            profile: Profile::Lan,
+            profile,
             seed: Some(seed),
             limits: Limits::default(),
         };
@@ -237,6 +238,17 @@ pub(super) fn pair(fabric: &Fabric) -> (Node, Node) {
     let one = Node::start(fabric, "10.0.0.1:8300", &a, keys(bundle(&ca, &a, &[&ca])), 1);
     let two = Node::start(fabric, "10.0.0.2:8300", &b, keys(bundle(&ca, &b, &[&ca])), 2);
     (one, two)
+}
+
+/// Two servers of a WAN.
+pub(super) fn wan_pair(fabric: &Fabric) -> (Node, Node) {
+    let ca = authority();
+    let start = |addr: &str, me: Identity, seed| {
+        let keys = keys(bundle(&ca, &me, &[&ca]));
+        Node::accepting(fabric, addr, &me, keys, seed, Accept::Servers)
+    };
+    let one = start("10.0.1.1:8302", server("dc1", "a"), 1);
+    (one, start("10.0.2.1:8302", server("dc2", "b"), 2))
 }
 
 pub(super) fn fabric() -> Fabric {

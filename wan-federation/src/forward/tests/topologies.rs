@@ -173,6 +173,7 @@ fn remote(map: &Map, from: usize, to: usize) -> Remote {
             word: Some(Word { leader_known: place > 1, is_leader: place == 2, ..Word::default() }),
             reach: receiver,
             reason: String::new(),
+            demand: Demand::new(Arc::default()),
         }
     };
     let health = match line {

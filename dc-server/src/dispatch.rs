@@ -347,6 +347,7 @@ fn envelope(ask: &Ask, dc: Datacenter) -> Envelope {
         deadline: ask.deadline,
         request: ask.request.0,
         read: ask.question.reads(),
+        waits: ask.blocking.is_some(),
         consistency: match any_server {
             true => wan_federation::Consistency::Any,
             false => wan_federation::Consistency::Leader,
@@ -399,7 +400,7 @@ fn again(error: RaftError) -> Again {
 fn forward_error(ask: &Ask, error: ForwardError) -> AskError {
     let reason = error.to_string();
     match error {
-        error if error.effect() == Effect::Unknown && !ask.question.reads() => {
+        ForwardError::Unreachable { effect: Effect::Unknown, .. } if !ask.question.reads() => {
             AskError::Failed(format!("{reason}; the write may have been applied"))
         }
         ForwardError::UnknownDatacenter { dc } => AskError::NoPath { dc },

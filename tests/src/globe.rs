@@ -379,6 +379,7 @@ impl Globe {
             deadline: Instant::now() + DEADLINE,
             request: Uuid::from_u128(7),
             read: true,
+            waits: false,
             consistency: Consistency::Leader,
             trace: Uuid::from_u128(8),
             payload: Bytes::from_static(b"opaque"),

@@ -238,6 +238,7 @@ mod tests {
             deadline: Instant::now() + Duration::from_secs(1),
             request: Uuid::nil(),
             read: true,
+            waits: false,
             consistency: Consistency::Any,
             trace: Uuid::nil(),
             payload: Bytes::new(),

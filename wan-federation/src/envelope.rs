@@ -60,6 +60,8 @@ pub struct Envelope {
     pub request: Uuid,
     /// Whether it changes nothing.
     pub read: bool,
+    /// Whether its answer may be long in coming, because it waits for a change.
+    pub waits: bool,
     /// Which servers can answer it.
     pub consistency: Consistency,
     /// Follows the request everywhere.
@@ -115,6 +117,8 @@ struct Wire {
     request: Uuid,
     #[serde(default)]
     read: bool,
+    #[serde(default, skip_serializing_if = "is_false")]
+    waits: bool,
     /// 0: any server; anything else: the leader, which is right for a value that is not known.
     #[serde(default = "leader")]
     consistency: u8,
@@ -125,6 +129,10 @@ struct Wire {
 
 const ANY: u8 = 0;
 const LEADER: u8 = 1;
+
+fn is_false(it: &bool) -> bool {
+    !it
+}
 
 fn leader() -> u8 {
     LEADER
@@ -143,6 +151,7 @@ impl Envelope {
             path: self.path.clone(),
             request: self.request,
             read: self.read,
+            waits: self.waits,
             consistency: match self.consistency {
                 Consistency::Any => ANY,
                 Consistency::Leader => LEADER,
@@ -174,6 +183,7 @@ impl Envelope {
             deadline,
             request: wire.request,
             read: wire.read,
+            waits: wire.waits,
             consistency: if wire.consistency == ANY {
                 Consistency::Any
             } else {

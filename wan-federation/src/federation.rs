@@ -335,6 +335,10 @@ impl Federation {
             lines.push((SECTION, format!("{dc}_health"), held));
             lines.push((SECTION, format!("{dc}_rtt_ms"), rtt));
             lines.push((SECTION, format!("{dc}_under_way"), remote.gates.under_way().to_string()));
+            let relays = remote.gates.relays.under_way();
+            lines.push((SECTION, format!("{dc}_relays_under_way"), relays.to_string()));
+            let hedges = remote.gates.hedges.get().sent();
+            lines.push((SECTION, format!("{dc}_hedges"), hedges.to_string()));
         }
         lines
     }

@@ -22,7 +22,6 @@ use std::{
     ops::ControlFlow,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
 };
 
 use arc_swap::ArcSwap;
@@ -32,28 +31,17 @@ use topology::Datacenter;
 use tracing::debug;
 
 use crate::{
-    attempt::{Carrier, CarryError, Errand, Trail, attempt},
+    attempt::{Carrier, Errand, Trail},
     breaker::Outcome,
     detour::{self, Asked, Detours, Neighbour, Onward, Refusals},
     envelope::Envelope,
     error::{Effect, ForwardError},
-    gate::{self, Gate, Turned},
-    routes::{self, Candidate, Need, Reach},
+    gate::{self, Gate},
+    journey::{Choice, Journey, Silence, Step, outcome_of},
+    routes::Need,
     table::{Remote, Server, Table},
     verdict::Health,
 };
-
-/// Most servers of the wanted datacenter that a request is sent to directly: the second one covers
-/// for one server's death, and more would only add load to a datacenter that is in trouble.
-pub const ATTEMPTS_MAX: usize = 2;
-
-/// How long after its start a request may still go to a server that is not heard: with
-/// [`crate::attempt::HEAR_MAX`] on top, that stays below 2 s.
-const UNHEARD_UNTIL: Duration = Duration::from_millis(1100);
-
-/// A request that ran into its deadline counts against the datacenter only when it had at least
-/// this long: a shorter deadline says more about the asker.
-const FAIR_MIN: Duration = Duration::from_secs(1);
 
 /// A future that a trait object returns.
 pub type Promise<T> = Pin<Box<dyn Future<Output = T> + Send + 'static>>;
@@ -86,44 +74,6 @@ pub(crate) struct Forwarder {
     refusals: Mutex<Refusals>,
 }
 
-/// Which servers of the wanted datacenter are asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Choice {
-    /// Those of whom an answer can be expected.
-    Fit(Need),
-    /// Those of them that are heard right now.
-    Live(Need),
-    /// Whoever is left.
-    Rest,
-}
-
-/// A request on its way: what was tried so far, and with whom.
-pub(crate) struct Journey<'a> {
-    carrier: &'a dyn Carrier,
-    envelope: &'a Envelope,
-    body: Bytes,
-    asked: Instant,
-    trail: Trail,
-    /// Servers of the wanted datacenter that were not asked yet.
-    pub(crate) left: Vec<&'a Server>,
-    /// How many of them were asked.
-    pub(crate) attempts: usize,
-    /// What a server said that would not take it, although another one may.
-    refused: Option<ForwardError>,
-}
-
-/// What ends a journey, unless it has to go on.
-type Step<T, C = ()> = ControlFlow<Result<T, ForwardError>, C>;
-
-/// How a server gave no answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Silence {
-    /// It would not take the request.
-    Refused,
-    /// It did not get it, or said nothing.
-    Failed,
-}
-
 impl Forwarder {
     pub(crate) fn new(
         dc: Datacenter,
@@ -149,7 +99,8 @@ impl Forwarder {
         // A server that asks for its own leader needs nobody who has none either.
         let need = remote.map_or(Need::Leader, |remote| remote.need(envelope.consistency));
         if let Some(remote) = reachable {
-            let step = journey.ask_directly(&remote.gates.direct, Choice::Fit(need)).await;
+            let (gate, hedges) = (&remote.gates.direct, Some(&*remote.gates.hedges));
+            let step = journey.ask_directly(gate, hedges, Choice::Fit(need)).await;
             if let ControlFlow::Break(result) = step {
                 return result.map(|answer| self.forwarded(&envelope, None, answer));
             }
@@ -162,7 +113,7 @@ impl Forwarder {
             }
         }
         if let Some(remote) = reachable {
-            let step = journey.ask_directly(&remote.gates.direct, Choice::Rest).await;
+            let step = journey.ask_directly(&remote.gates.direct, None, Choice::Rest).await;
             if let ControlFlow::Break(result) = step {
                 return result.map(|answer| self.forwarded(&envelope, None, answer));
             }
@@ -294,130 +245,6 @@ impl Forwarder {
     }
 }
 
-impl<'a> Journey<'a> {
-    pub(crate) fn new(
-        carrier: &'a dyn Carrier,
-        envelope: &'a Envelope,
-        remote: Option<&'a Remote>,
-    ) -> Result<Self, ForwardError> {
-        Ok(Self {
-            carrier,
-            envelope,
-            body: envelope.encode()?,
-            asked: Instant::now(),
-            trail: Trail::new(),
-            left: remote.map(|remote| remote.servers.iter().collect()).unwrap_or_default(),
-            attempts: 0,
-            refused: None,
-        })
-    }
-
-    /// Any number that differs between requests.
-    fn spread(&self) -> u64 {
-        self.envelope.request.as_u64_pair().1
-    }
-
-    /// Asks servers of the wanted datacenter, if its gate lets the request through.
-    pub(crate) async fn ask_directly(&mut self, gate: &Arc<Gate>, choice: Choice) -> Step<Bytes> {
-        let Some(first) = self.next(choice) else { return ControlFlow::Continue(()) };
-        let pass = match gate.enter() {
-            Ok(pass) => pass,
-            // It has too much to do: nobody else is to be kept busy by that.
-            Err(Turned::Full { under_way }) => {
-                let dc = self.envelope.dc.clone();
-                return ControlFlow::Break(Err(ForwardError::Busy { dc, under_way }));
-            }
-            Err(turned) => {
-                self.left.clear();
-                self.trail.say(turned.to_string());
-                return ControlFlow::Continue(());
-            }
-        };
-        let asked = Instant::now();
-        let mut next = Some(first);
-        while let Some(server) = next {
-            self.attempts += 1;
-            if let ControlFlow::Break(result) = self.ask(server, Errand::Answer).await {
-                pass.finish(outcome_of(&result, asked));
-                return ControlFlow::Break(result);
-            }
-            next = self.next(choice);
-        }
-        pass.finish(match self.refused {
-            Some(_) => Outcome::Answered,
-            None => Outcome::Failed,
-        });
-        ControlFlow::Continue(())
-    }
-
-    /// Takes the best server of the wanted datacenter out of those left.
-    fn next(&mut self, choice: Choice) -> Option<&'a Server> {
-        if self.attempts >= ATTEMPTS_MAX {
-            return None;
-        }
-        let late = self.asked.elapsed() > UNHEARD_UNTIL;
-        let candidates: Vec<Candidate> = self.left.iter().map(|it| it.candidate()).collect();
-        let places = routes::rank(&candidates, self.envelope.consistency, self.spread());
-        let best = places.into_iter().find(|place| {
-            let candidate = &candidates[*place];
-            let live = candidate.reach == Reach::Live;
-            let chosen = match choice {
-                Choice::Fit(need) => candidate.meets(need),
-                Choice::Live(need) => live && candidate.meets(need),
-                Choice::Rest => true,
-            };
-            chosen && (live || !late)
-        })?;
-        Some(self.left.remove(best))
-    }
-
-    /// Asks one server; what it says ends the journey, unless somebody else may help.
-    async fn ask(&mut self, server: &Server, errand: Errand) -> Step<Bytes, Silence> {
-        debug!(server = %server.name, dc = %server.dc, ?errand, "handing over");
-        let deadline = self.envelope.deadline;
-        match attempt(self.carrier, server, errand, &self.body, deadline).await {
-            Ok(answer) => return ControlFlow::Break(Ok(answer)),
-            Err(CarryError::Refused { code, message, elsewhere }) => {
-                self.trail.note(server, errand, &message);
-                let server = format!("{}.{}", server.name, server.dc);
-                let error = ForwardError::Refused { server, code, message };
-                if !elsewhere {
-                    return ControlFlow::Break(Err(error));
-                }
-                // Who can't pass it on says nothing for the wanted datacenter.
-                if errand == Errand::Answer {
-                    self.refused = Some(error);
-                }
-                return ControlFlow::Continue(Silence::Refused);
-            }
-            Err(CarryError::Deadline) => {
-                let waited = self.asked.elapsed().as_secs_f64();
-                return ControlFlow::Break(Err(ForwardError::Deadline {
-                    dc: self.envelope.dc.clone(),
-                    evidence: format!("{} was asked, {waited:.1}s passed", server.name),
-                    effect: Effect::Unknown,
-                }));
-            }
-            Err(CarryError::NotSent(why)) => self.trail.note(server, errand, &why),
-            Err(CarryError::Lost(why)) => {
-                self.trail.note(server, errand, &why);
-                self.trail.lost();
-            }
-        }
-        ControlFlow::Continue(Silence::Failed)
-    }
-
-    /// Returns why there is no answer, when nobody is left to ask.
-    pub(crate) fn failed(self) -> ForwardError {
-        let effect = self.trail.effect;
-        if let (Some(refused), Effect::None) = (self.refused, effect) {
-            return refused;
-        }
-        let (dc, evidence) = (self.envelope.dc.clone(), self.trail.evidence());
-        ForwardError::Unreachable { dc, evidence, effect }
-    }
-}
-
 /// Finds a datacenter that did not leave.
 pub(crate) fn known<'a>(table: &'a Table, dc: &Datacenter) -> Result<&'a Remote, ForwardError> {
     table
@@ -430,15 +257,6 @@ pub(crate) fn known<'a>(table: &'a Table, dc: &Datacenter) -> Result<&'a Remote,
 fn asked_for(wanted: &Datacenter, need: Need, server: &Server) -> Asked {
     let (wanted, through) = (wanted.clone(), server.dc.clone());
     Asked { wanted, need, through, server: server.name.clone() }
-}
-
-/// Says what a request's end tells of the way that it took.
-fn outcome_of(result: &Result<Bytes, ForwardError>, asked: Instant) -> Outcome {
-    match result {
-        Err(ForwardError::Deadline { .. }) if asked.elapsed() >= FAIR_MIN => Outcome::Failed,
-        Err(ForwardError::Deadline { .. }) => Outcome::Abandoned,
-        _ => Outcome::Answered,
-    }
 }
 
 #[cfg(test)]

@@ -18,7 +18,10 @@ use std::{
 
 use tokio::time::Instant;
 
-use crate::breaker::{Admission, Breaker, Outcome};
+use crate::{
+    breaker::{Admission, Breaker, Outcome},
+    hedge::Hedge,
+};
 
 /// Most requests for one datacenter under way from this server. Blocking queries stay under way
 /// for minutes, and some thousand of them are ordinary; each costs some 10 KiB here, so that a
@@ -42,6 +45,20 @@ pub struct Gates {
     pub detours: Arc<Gate>,
     /// What is passed on to it for other ones.
     pub relays: Arc<Gate>,
+    /// How long it takes to answer.
+    pub hedges: Arc<Hedges>,
+}
+
+/// A hedge that all requests for a datacenter share.
+#[derive(Debug, Default)]
+pub struct Hedges(Mutex<Hedge>);
+
+impl Hedges {
+    /// Returns the hedge.
+    pub fn get(&self) -> MutexGuard<'_, Hedge> {
+        // It is whole between any two statements.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Default for Gates {
@@ -50,6 +67,7 @@ impl Default for Gates {
             direct: Gate::new(UNDER_WAY_MAX),
             detours: Gate::new(DETOURS_MAX),
             relays: Gate::new(RELAYS_MAX),
+            hedges: Arc::default(),
         }
     }
 }

@@ -11,7 +11,11 @@ pub mod answer;
 
 pub mod forward;
 
+pub mod journey;
+
 pub mod attempt;
+
+pub mod hedge;
 
 pub mod detour;
 

@@ -39,6 +39,9 @@ const HEALTH: &str = "causeway.wan.health";
 /// Requests under way to a datacenter, by `dc`.
 const UNDER_WAY: &str = "causeway.wan.under_way";
 
+/// Reads that were sent to a second server because the first one was late, by `dc`.
+const HEDGES: &str = "causeway.wan.hedges";
+
 impl Metrics {
     /// Resolves the counters with the recorder of this process.
     pub fn resolve() -> Self {
@@ -46,6 +49,10 @@ impl Metrics {
         metrics::describe_counter!(
             RELAYED,
             "Requests to be passed on from one other datacenter to another, by outcome"
+        );
+        metrics::describe_counter!(
+            HEDGES,
+            "Reads that were sent to a second server because the first one was late"
         );
         metrics::describe_gauge!(HEALTH, "1 for what a datacenter is held for, 0 for the rest");
         metrics::describe_gauge!(UNDER_WAY, "Requests under way to a datacenter");
@@ -130,6 +137,8 @@ impl Metrics {
             }
             let under_way = count(remote.gates.under_way());
             metrics::gauge!(UNDER_WAY, "dc" => dc.to_string()).set(under_way);
+            let hedges = remote.gates.hedges.get().sent();
+            metrics::counter!(HEDGES, "dc" => dc.to_string()).absolute(hedges);
         }
     }
 }

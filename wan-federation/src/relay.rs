@@ -27,7 +27,8 @@ use crate::{
     detour::Detours,
     envelope::Envelope,
     error::{Effect, ForwardError},
-    forward::{Choice, Forwarder, Journey, known},
+    forward::{Forwarder, known},
+    journey::{Choice, Journey},
     routes::Need,
     verdict::Health,
 };
@@ -101,7 +102,7 @@ impl Forwarder {
         journey
             .left
             .retain(|server| server.dc != asker.dc || Some(&server.name) != asker.node.as_ref());
-        let step = journey.ask_directly(&remote.gates.relays, Choice::Live(need)).await;
+        let step = journey.ask_directly(&remote.gates.relays, None, Choice::Live(need)).await;
         match step {
             ControlFlow::Break(Ok(answer)) => Ok(Relayed::Answer(answer)),
             ControlFlow::Break(Err(error)) => refuse(error),

@@ -4,6 +4,7 @@
 //! behind; see `tests::harness`. They need `target/PROFILE/causeway`, which `make build` makes.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test stops where it stands")]
 
+mod carriage;
 mod catalog;
 mod checks;
 mod command_line;

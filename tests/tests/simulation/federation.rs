@@ -198,6 +198,25 @@ fn one_dead_server_is_no_lost_datacenter_and_its_peers_answer() {
     });
 }
 
+/// The pace of dc2 is known, and its leader falls silent without anybody knowing yet.
+#[test]
+fn a_read_does_not_wait_until_a_dead_server_is_known_to_be_dead() {
+    simulate(async {
+        let mut globe = world(1, 2, Link::WAN).await;
+        let from = Place { dc: 1, server: 2 };
+        for _ in 0..600 {
+            globe.ask(from, 2).await.expect("dc2 is well");
+        }
+        globe.kill(Place { dc: 2, server: 1 });
+        for _ in 0..5 {
+            let at = Instant::now();
+            globe.ask(from, 2).await.expect("dc2 still has two servers");
+            let took = at.elapsed();
+            assert!(took <= Link::WAN.latency * 6, "two round trips and a little, not {took:?}");
+        }
+    });
+}
+
 #[test]
 fn a_partition_between_two_datacenters_is_seen_on_both_sides_and_heals() {
     simulate(async {

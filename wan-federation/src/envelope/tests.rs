@@ -17,6 +17,7 @@ fn sample(deadline: Instant) -> Envelope {
         deadline,
         request: Uuid::from_u128(1),
         read: true,
+        waits: false,
         consistency: Consistency::Any,
         trace: Uuid::from_u128(2),
         payload: Bytes::from_static(b"opaque"),
@@ -152,6 +153,7 @@ proptest! {
         request: u128,
         trace: u128,
         read: bool,
+        waits: bool,
         leader: bool,
         payload: Vec<u8>,
     ) {
@@ -161,6 +163,7 @@ proptest! {
             deadline: deadline(),
             request: Uuid::from_u128(request),
             read,
+            waits,
             consistency: if leader { Consistency::Leader } else { Consistency::Any },
             trace: Uuid::from_u128(trace),
             payload: payload.into(),

@@ -2,7 +2,7 @@
 
 mod topologies;
 
-use std::{collections::BTreeMap, sync::Mutex};
+use std::{collections::BTreeMap, time::Duration};
 
 use tokio::sync::watch;
 use topology::NodeName;
@@ -10,10 +10,12 @@ use uuid::Uuid;
 
 use super::*;
 use crate::{
-    attempt::HEAR_MAX,
+    attempt::{CarryError, HEAR_MAX},
     demand::Demand,
     envelope::{Consistency, EnvelopeError},
-    gate::{Gate, Gates},
+    gate::Gates,
+    journey::ATTEMPTS_MAX,
+    routes::Reach,
     verdict::{Degradation, Verdict},
     word::Word,
 };
@@ -22,6 +24,7 @@ use crate::{
 #[derive(Clone)]
 enum Script {
     Answer,
+    Slow(Duration),
     Hang,
     Fail(CarryError),
 }
@@ -54,6 +57,10 @@ impl Carrier for Actors {
         Box::pin(async move {
             match script.unwrap_or(Script::Answer) {
                 Script::Answer => Ok(name),
+                Script::Slow(time) => {
+                    tokio::time::sleep(time).await;
+                    Ok(name)
+                }
                 Script::Fail(error) => Err(error),
                 Script::Hang => {
                     tokio::time::sleep_until(deadline).await;
@@ -139,6 +146,7 @@ fn envelope(consistency: Consistency, seconds: u64) -> Envelope {
         deadline: Instant::now() + Duration::from_secs(seconds),
         request: Uuid::nil(),
         read: true,
+        waits: false,
         consistency,
         trace: Uuid::nil(),
         payload: Bytes::from_static(b"opaque"),
@@ -288,6 +296,65 @@ async fn an_envelope_that_was_here_before_is_not_sent() {
     envelope.path = vec![Datacenter::new("dc1").unwrap()];
     let error = stage.forward(envelope).await.unwrap_err();
     assert!(matches!(error, ForwardError::Envelope(EnvelopeError::Loop { .. })), "{error}");
+}
+
+const USUAL: Duration = Duration::from_millis(30);
+
+/// A stage on which dc2 has answered a hundred reads in the usual time, and b1 is slow from now on.
+async fn slow_stage(by: Duration) -> Stage {
+    let stage = Stage::new(Health::Healthy);
+    ["b1", "b2", "b3"].into_iter().for_each(|name| stage.script(name, Script::Slow(USUAL)));
+    for _ in 0..100 {
+        stage.forward(envelope(Consistency::Any, 9)).await.unwrap();
+    }
+    stage.carrier.asked.lock().unwrap().clear();
+    stage.script("b1", Script::Slow(by));
+    stage
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_late_read_is_sent_to_a_second_server_and_the_first_answer_counts() {
+    let stage = slow_stage(Duration::from_secs(5)).await;
+    let start = Instant::now();
+    assert_eq!(stage.forward(envelope(Consistency::Any, 9)).await.unwrap(), "b2");
+    assert!(start.elapsed() <= USUAL * 2 + Duration::from_millis(2), "the usual time twice");
+    assert_eq!(stage.asked(), ["b1", "b2"]);
+    let barely = slow_stage(USUAL + Duration::from_millis(5)).await;
+    assert_eq!(barely.forward(envelope(Consistency::Any, 9)).await.unwrap(), "b1");
+    assert_eq!(barely.asked(), ["b1", "b2"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_late_read_whose_second_server_fails_waits_for_the_first() {
+    let stage = slow_stage(USUAL * 3).await;
+    stage.script("b2", Script::Fail(CarryError::NotSent("refused".into())));
+    assert_eq!(stage.forward(envelope(Consistency::Any, 9)).await.unwrap(), "b1");
+    assert_eq!(stage.asked(), ["b1", "b2"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn writes_and_waiting_reads_are_not_sent_twice_for_being_late() {
+    let stage = slow_stage(Duration::from_secs(5)).await;
+    let read = envelope(Consistency::Any, 60);
+    let write = Envelope { read: false, ..read.clone() };
+    let waiting = Envelope { waits: true, ..read };
+    for envelope in [write, waiting] {
+        let start = Instant::now();
+        assert_eq!(stage.forward(envelope).await.unwrap(), "b1");
+        assert_eq!(start.elapsed(), Duration::from_secs(5));
+    }
+    assert_eq!(stage.asked(), ["b1", "b1"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_datacenter_that_is_slow_as_a_whole_is_asked_little_more_for_it() {
+    let stage = slow_stage(Duration::from_secs(1)).await;
+    ["b2", "b3"].into_iter().for_each(|name| stage.script(name, Script::Slow(USUAL * 40)));
+    for _ in 0..200 {
+        stage.forward(envelope(Consistency::Any, 9)).await.unwrap();
+    }
+    let asked = stage.asked().len();
+    assert!((201..=240).contains(&asked), "{asked} requests for 200");
 }
 
 fn names(dcs: &[Datacenter]) -> Vec<&str> {

@@ -4,8 +4,8 @@
 //! first. Those that say they have a path onward come before those of which nothing is known, and
 //! those that say they have none are left out, as is every server that refused a moment ago: what
 //! is known of its datacenter may be older than that. Among equals the shortest way comes first. Only
-//! servers that are heard right now are asked: a detour has to be quick, as it often is the second
-//! thing tried. One of each datacenter is asked before any second one, because servers of one
+//! servers that are heard right now are asked, or that can be dialled as far as anybody knows: a detour has to be
+//! quick, as it often is the second thing tried. One of each datacenter is asked before any second one, because servers of one
 //! datacenter mostly have the same paths.
 
 mod refusals;
@@ -89,9 +89,10 @@ pub fn rank(neighbours: &[Neighbour], spread: u64) -> Vec<(usize, usize)> {
         let servers = routes::rank(&neighbour.servers, Consistency::Any, spread);
         let usable = servers.into_iter().filter(|server| neighbour.may_ask(*server));
         let rtt = neighbour.rtt.unwrap_or(Duration::MAX).saturating_add(onward);
-        ranked.extend(
-            usable.enumerate().map(|(turn, server)| ((known, turn, rtt, place), (place, server))),
-        );
+        ranked.extend(usable.enumerate().map(|(turn, server)| {
+            let reach = neighbour.servers[server].reach;
+            ((known, turn, reach, rtt, place), (place, server))
+        }));
     }
     ranked.sort_unstable();
     ranked.into_iter().map(|(_, places)| places).take(ATTEMPTS_MAX).collect()
@@ -99,7 +100,12 @@ pub fn rank(neighbours: &[Neighbour], spread: u64) -> Vec<(usize, usize)> {
 
 impl Neighbour {
     fn may_ask(&self, server: usize) -> bool {
-        self.servers[server].reach == Reach::Live && !self.refused.contains(&server)
+        let usable = match self.servers[server].reach {
+            Reach::Live => true,
+            Reach::Dialing => routes::is_unsuspicious(self.servers.iter().map(|it| it.reach)),
+            Reach::Faint | Reach::Quiet | Reach::Down => false,
+        };
+        usable && !self.refused.contains(&server)
     }
 }
 
@@ -168,6 +174,16 @@ mod tests {
     }
 
     #[test]
+    fn a_server_that_is_not_watched_is_dialled_if_nobody_beside_it_is_gone() {
+        let all = [
+            neighbour(1, Onward::Unknown, &[Reach::Dialing]),
+            neighbour(90, Onward::Unknown, &[Reach::Faint, Reach::Dialing, Reach::Live]),
+            neighbour(1, Onward::Unknown, &[Reach::Dialing, Reach::Down]),
+        ];
+        assert_eq!(rank(&all, 0), [(1, 2), (0, 0), (1, 1)]);
+    }
+
+    #[test]
     fn who_refused_a_moment_ago_is_not_asked() {
         let mut one = neighbour(1, Onward::Open(MILLI), &[Reach::Live, Reach::Live]);
         one.refused = vec![0];
@@ -204,7 +220,12 @@ mod tests {
             Just(Onward::Unknown),
             Just(Onward::Closed)
         ];
-        let reach = prop_oneof![Just(Reach::Live), Just(Reach::Faint), Just(Reach::Down)];
+        let reach = prop_oneof![
+            Just(Reach::Live),
+            Just(Reach::Faint),
+            Just(Reach::Dialing),
+            Just(Reach::Down)
+        ];
         let refused = proptest::collection::vec(0usize..4, 0..2);
         (0u32..200, onward, proptest::collection::vec(reach, 0..4), refused).prop_map(
             |(millis, onward, reaches, refused)| Neighbour {

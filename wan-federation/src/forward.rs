@@ -31,7 +31,7 @@ use topology::Datacenter;
 use tracing::debug;
 
 use crate::{
-    attempt::{Carrier, Errand, Trail},
+    attempt::{Carrier, Errand, HEAR_MAX, Trail},
     breaker::Outcome,
     detour::{self, Asked, Detours, Neighbour, Onward, Refusals},
     envelope::Envelope,
@@ -94,7 +94,7 @@ impl Forwarder {
             false => Some(known(&table, &envelope.dc)?),
         };
         let envelope = envelope.leaving(&self.dc)?;
-        let mut journey = Journey::new(&*self.carrier, &envelope, remote)?;
+        let mut journey = Journey::new(&*self.carrier, &envelope, remote, HEAR_MAX)?;
         let reachable = remote.filter(|remote| remote.verdict.health.takes_requests());
         // A server that asks for its own leader needs nobody who has none either.
         let need = remote.map_or(Need::Leader, |remote| remote.need(envelope.consistency));

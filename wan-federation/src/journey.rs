@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout};
 use tracing::debug;
 
 use crate::{
-    attempt::{Carrier, CarryError, Errand, Trail, attempt},
+    attempt::{Carrier, CarryError, Errand, HEAR_SOON, Trail, attempt},
     breaker::Outcome,
     envelope::Envelope,
     error::{Effect, ForwardError},
@@ -36,8 +36,8 @@ const FAIR_MIN: Duration = Duration::from_secs(1);
 pub(crate) enum Choice {
     /// Those of whom an answer can be expected.
     Fit(Need),
-    /// Those of them that are heard right now.
-    Live(Need),
+    /// Those of them who will answer soon, or not at all: they are heard right now, or are dialled.
+    Prompt(Need),
     /// Whoever is left.
     Rest,
 }
@@ -49,6 +49,12 @@ pub(crate) struct Journey<'a> {
     body: Bytes,
     asked: Instant,
     pub(crate) trail: Trail,
+    /// How long a server of the wanted datacenter may take to be heard.
+    hear: Duration,
+    /// All servers of the wanted datacenter.
+    servers: &'a [Server],
+    /// Whether one of them failed: the others may, too.
+    failed: bool,
     /// Servers of the wanted datacenter that were not asked yet.
     pub(crate) left: Vec<&'a Server>,
     /// How many of them were asked.
@@ -74,14 +80,19 @@ impl<'a> Journey<'a> {
         carrier: &'a dyn Carrier,
         envelope: &'a Envelope,
         remote: Option<&'a Remote>,
+        hear: Duration,
     ) -> Result<Self, ForwardError> {
+        let servers = remote.map_or(&[][..], |remote| &remote.servers);
         Ok(Self {
             carrier,
             envelope,
             body: envelope.encode()?,
             asked: Instant::now(),
             trail: Trail::new(),
-            left: remote.map(|remote| remote.servers.iter().collect()).unwrap_or_default(),
+            hear,
+            servers,
+            failed: false,
+            left: servers.iter().collect(),
             attempts: 0,
             refused: None,
         })
@@ -144,8 +155,10 @@ impl<'a> Journey<'a> {
     ) -> Step<Bytes, Silence> {
         let late = hedges.and_then(|hedges| Some((hedges, hedges.get().late_after()?)));
         let Some((hedges, after)) = late else { return self.ask(server, Errand::Answer).await };
-        let (carrier, body, deadline) = (self.carrier, self.body.clone(), self.envelope.deadline);
-        let mut first = pin!(attempt(carrier, server, Errand::Answer, &body, deadline));
+        let (carrier, body, hear) = (self.carrier, self.body.clone(), self.hear);
+        let deadline = self.envelope.deadline;
+        let ask = |server| attempt(carrier, server, Errand::Answer, body.clone(), (hear, deadline));
+        let mut first = pin!(ask(server));
         if let Ok(result) = timeout(after, &mut first).await {
             return self.take(server, Errand::Answer, result);
         }
@@ -155,7 +168,7 @@ impl<'a> Journey<'a> {
         };
         debug!(late = %server.name, server = %another.name, dc = %server.dc, "asking another, too");
         self.attempts += 1;
-        let mut second = pin!(attempt(carrier, another, Errand::Answer, &body, deadline));
+        let mut second = pin!(ask(another));
         tokio::select! {
             biased;
             result = &mut first => {
@@ -177,12 +190,15 @@ impl<'a> Journey<'a> {
         let late = self.asked.elapsed() > UNHEARD_UNTIL;
         let candidates: Vec<Candidate> = self.left.iter().map(|it| it.candidate()).collect();
         let places = routes::rank(&candidates, self.envelope.consistency, self.spread());
+        let may_dial =
+            !self.failed && routes::is_unsuspicious(self.servers.iter().map(Server::reach));
         let best = places.into_iter().find(|place| {
             let candidate = &candidates[*place];
             let live = candidate.reach == Reach::Live;
+            let dials = candidate.reach == Reach::Dialing && may_dial;
             let chosen = match choice {
-                Choice::Fit(need) => candidate.meets(need),
-                Choice::Live(need) => live && candidate.meets(need),
+                Choice::Fit(need) => (candidate.reach.is_heard() || dials) && candidate.knows(need),
+                Choice::Prompt(need) => (live || dials) && candidate.knows(need),
                 Choice::Rest => true,
             };
             chosen && (live || !late)
@@ -193,8 +209,12 @@ impl<'a> Journey<'a> {
     /// Asks one server; what it says ends the journey, unless somebody else may help.
     pub(crate) async fn ask(&mut self, server: &Server, errand: Errand) -> Step<Bytes, Silence> {
         debug!(server = %server.name, dc = %server.dc, ?errand, "handing over");
-        let deadline = self.envelope.deadline;
-        let result = attempt(self.carrier, server, errand, &self.body, deadline).await;
+        let hear = match errand {
+            Errand::Answer => self.hear,
+            Errand::PassOn => HEAR_SOON,
+        };
+        let until = (hear, self.envelope.deadline);
+        let result = attempt(self.carrier, server, errand, self.body.clone(), until).await;
         self.take(server, errand, result)
     }
 
@@ -234,6 +254,7 @@ impl<'a> Journey<'a> {
                 self.trail.lost();
             }
         }
+        self.failed |= errand == Errand::Answer;
         ControlFlow::Continue(Silence::Failed)
     }
 

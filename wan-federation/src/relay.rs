@@ -8,8 +8,8 @@
 //!    |    that it was lost     |                                |
 //! ```
 //!
-//! It passes on only what one of the wanted datacenter's servers, heard right now, is going to take,
-//! and says at once when there is none. What it passes on never goes further than there. A reply
+//! It passes on only what one of the wanted datacenter's servers is going to take that is heard right now,
+//! or can be dialled, and says at once when there is none. What it passes on never goes further than there. A reply
 //! begins with a byte that tells an answer from the word that what was sent may have been carried
 //! out; a refusal says, as everywhere, that nothing was done.
 
@@ -23,14 +23,13 @@ use certs::{
 
 use crate::{
     answer::REFUSED_ELSEWHERE,
-    attempt::CarryError,
+    attempt::{CarryError, HEAR_SOON},
     detour::Detours,
     envelope::Envelope,
     error::{Effect, ForwardError},
     forward::{Forwarder, known},
     journey::{Choice, Journey},
     routes::Need,
-    verdict::Health,
 };
 
 /// An envelope for another datacenter, to be passed on.
@@ -89,20 +88,23 @@ impl Forwarder {
         }
         let table = self.table.load_full();
         let remote = known(&table, &envelope.dc).map_err(unable)?;
-        if remote.verdict.health == Health::Lost {
-            return Err(unable(format_args!("lost here, too: {}", remote.verdict.evidence)));
+        let verdict = &remote.verdict;
+        if !verdict.health.takes_requests() {
+            let (health, evidence) = (verdict.health, &verdict.evidence);
+            return Err(unable(format_args!("{health} here, too: {evidence}")));
         }
         let need = match envelope.goes_home() {
             true => Need::Leader,
             false => remote.need(envelope.consistency),
         };
         let envelope = envelope.leaving(&self.dc).map_err(unable)?;
-        let mut journey = Journey::new(&*self.carrier, &envelope, Some(remote)).map_err(unable)?;
+        let mut journey =
+            Journey::new(&*self.carrier, &envelope, Some(remote), HEAR_SOON).map_err(unable)?;
         // What comes home must not come back to who can't answer it.
         journey
             .left
             .retain(|server| server.dc != asker.dc || Some(&server.name) != asker.node.as_ref());
-        let step = journey.ask_directly(&remote.gates.relays, None, Choice::Live(need)).await;
+        let step = journey.ask_directly(&remote.gates.relays, None, Choice::Prompt(need)).await;
         match step {
             ControlFlow::Break(Ok(answer)) => Ok(Relayed::Answer(answer)),
             ControlFlow::Break(Err(error)) => refuse(error),

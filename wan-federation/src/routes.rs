@@ -3,8 +3,8 @@
 //! A function of values: what is known of each server in, the ranked ones out. What needs the
 //! leader goes to the leader, then to one that knows it; what any server can answer goes to
 //! the nearest, where servers that are about equally near share the load. Servers without a
-//! path come last: they are only dialled when there is nobody better, because the verdict on
-//! their datacenter is still out.
+//! path come last. Not all are watched all the time: one that is only to be dialled is as good as any
+//! other as long as nothing speaks against its datacenter.
 
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ pub enum Reach {
     Faint,
     /// There is a connection, but it has been silent for longer than chance explains.
     Quiet,
-    /// No connection yet: it is being dialled.
+    /// No connection now: it is not watched from here, or being dialled.
     Dialing,
     /// The connection was lost, or nobody answers the dial.
     Down,
@@ -77,10 +77,16 @@ impl Need {
 }
 
 impl Candidate {
-    /// Tells whether asking the server makes sense now.
-    pub fn meets(&self, need: Need) -> bool {
-        self.reach.is_heard() && (need == Need::Path || self.leader_known)
+    /// Tells whether the server can do what is asked, if it can be reached.
+    pub fn knows(&self, need: Need) -> bool {
+        need == Need::Path || self.leader_known
     }
+}
+
+/// Tells whether servers of a datacenter that are only to be dialled can be expected to answer:
+/// nobody there fell silent or was lost, which may be the fate of all.
+pub fn is_unsuspicious(reaches: impl IntoIterator<Item = Reach>) -> bool {
+    reaches.into_iter().all(|reach| !matches!(reach, Reach::Quiet | Reach::Down))
 }
 
 /// Ranks servers, best first, and returns their places in `candidates`.
@@ -192,16 +198,22 @@ mod tests {
     }
 
     #[test]
+    fn one_that_fell_silent_makes_those_that_are_not_heard_suspicious() {
+        assert!(is_unsuspicious([Reach::Dialing, Reach::Faint, Reach::Live]));
+        for gone in [Reach::Quiet, Reach::Down] {
+            assert!(!is_unsuspicious([Reach::Dialing, gone]), "{gone:?}");
+        }
+    }
+
+    #[test]
     fn a_server_without_a_leader_is_of_no_use_once_its_datacenter_is_held_for_leaderless() {
         let mut one = server("a", Reach::Live, 10);
         let leaderless = Health::Degraded(Degradation::Leaderless);
-        assert!(one.meets(Need::of(Consistency::Leader, leaderless)));
+        assert!(one.knows(Need::of(Consistency::Leader, leaderless)));
         one.leader_known = false;
-        assert!(!one.meets(Need::of(Consistency::Leader, leaderless)));
-        assert!(one.meets(Need::of(Consistency::Any, leaderless)));
-        assert!(one.meets(Need::of(Consistency::Leader, Health::Healthy)));
-        one.reach = Reach::Quiet;
-        assert!(!one.meets(Need::of(Consistency::Any, Health::Healthy)));
+        assert!(!one.knows(Need::of(Consistency::Leader, leaderless)));
+        assert!(one.knows(Need::of(Consistency::Any, leaderless)));
+        assert!(one.knows(Need::of(Consistency::Leader, Health::Healthy)));
     }
 
     #[test]

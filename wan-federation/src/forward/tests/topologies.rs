@@ -18,8 +18,8 @@ use crate::{
 const DEADLINE: Duration = Duration::from_secs(9);
 
 /// How long it may take until there is an answer or an error when nobody is to be reached: two
-/// seconds, and the detours' round trips.
-const ERROR_MAX: Duration = Duration::from_millis(2000 + detour::ATTEMPTS_MAX as u64 * 200);
+/// seconds, and what the detours take: a round trip, and a dial in vain.
+const ERROR_MAX: Duration = Duration::from_millis(2000 + detour::ATTEMPTS_MAX as u64 * 600);
 
 /// The path from one datacenter to another, as it is and as it looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +30,10 @@ enum Line {
     Cut,
     /// It is cut, which is about to show.
     Dies,
+    /// It carries everything, and is not watched: it has to be dialled.
+    Sleeps,
+    /// It is cut and not watched, so that nobody knows.
+    Hides,
 }
 
 /// A federation: `lines[from][to]`, and round trips between the datacenters in milliseconds.
@@ -49,15 +53,12 @@ impl Map {
 
     /// Packets have to come through in both directions.
     fn lives(&self, from: usize, to: usize) -> bool {
-        self.lines[from][to] == Line::Lives && self.lines[to][from] == Line::Lives
+        matches!(self.line(from, to), Line::Lives | Line::Sleeps)
     }
 
+    /// Both directions are what one of them is: it takes both to speak.
     fn line(&self, from: usize, to: usize) -> Line {
-        match (self.lines[from][to], self.lines[to][from]) {
-            (Line::Lives, Line::Lives) => Line::Lives,
-            (Line::Dies, Line::Lives | Line::Dies) | (Line::Lives, Line::Dies) => Line::Dies,
-            _ => Line::Cut,
-        }
+        self.lines[from.min(to)][from.max(to)]
     }
 
     fn trip(&self, from: usize, to: usize) -> Duration {
@@ -93,6 +94,16 @@ struct World {
     /// Which ways envelopes had taken when they were answered.
     arrived: Mutex<Vec<Vec<Datacenter>>>,
     carried: Mutex<usize>,
+    reaches: Mutex<BTreeMap<(usize, usize, NodeName), watch::Sender<Reach>>>,
+}
+
+impl World {
+    /// Lets a path to a server be heard.
+    fn hear(&self, from: usize, to: &Server) {
+        let reaches = self.reaches.lock().unwrap();
+        let reach = &reaches[&(from, number(&to.dc), to.name.clone())];
+        reach.send_replace(Reach::Live);
+    }
 }
 
 impl Carrier for Lines {
@@ -106,9 +117,14 @@ impl Carrier for Lines {
         let (from, target) = (self.from, number(&to.dc));
         let (map, world) = (self.map.clone(), self.world.clone());
         *world.carried.lock().unwrap() += 1;
+        let to = to.clone();
         Box::pin(async move {
             if !map.lives(from, target) {
                 return std::future::pending().await;
+            }
+            if to.reach() == Reach::Dialing {
+                tokio::time::sleep(map.trip(from, target)).await;
+                world.hear(from, &to);
             }
             tokio::time::sleep(map.trip(from, target) / 2).await;
             let envelope = Envelope::decode(&body, deadline).unwrap();
@@ -150,23 +166,23 @@ async fn fade(reach: watch::Sender<Reach>) {
 }
 
 /// What datacenter `from` knows of datacenter `to`.
-fn remote(map: &Map, from: usize, to: usize) -> Remote {
+fn remote(map: &Map, world: &World, from: usize, to: usize) -> Remote {
     let line = map.line(from, to);
     let server = |place: u8| {
         let reach = watch::Sender::new(match line {
             Line::Lives | Line::Dies => Reach::Live,
+            Line::Sleeps | Line::Hides => Reach::Dialing,
             Line::Cut => Reach::Down,
         });
         let receiver = reach.subscribe();
-        if line == Line::Dies {
-            tokio::spawn(fade(reach));
-        } else {
-            // It stays as it is.
-            std::mem::forget(reach);
+        let name = NodeName::new(format!("s{place}")).unwrap();
+        match line {
+            Line::Dies => drop(tokio::spawn(fade(reach))),
+            _ => drop(world.reaches.lock().unwrap().insert((from, to, name.clone()), reach)),
         }
         Server {
             dc: dc(to),
-            name: NodeName::new(format!("s{place}")).unwrap(),
+            name,
             addr: "127.0.0.1:8302".parse().unwrap(),
             rtt: Some(map.trip(from, to)),
             // The first server of each datacenter is the one that asks: it knows no leader.
@@ -204,7 +220,7 @@ async fn travel(map: Map, to: usize, consistency: Consistency) -> Result<(), Tes
     let world = Arc::new(World::default());
     let forwarder = |from: usize| {
         let others = (0..map.count()).filter(|to| *to != from);
-        let remotes = others.map(|to| (dc(to), remote(&map, from, to))).collect();
+        let remotes = others.map(|to| (dc(to), remote(&map, &world, from, to))).collect();
         let matrix = if map.judged { matrix(&map) } else { Arc::default() };
         let table = Arc::new(ArcSwap::from_pointee(Table { remotes, matrix }));
         let lines = Arc::new(Lines { from, map: map.clone(), world: world.clone() });
@@ -248,6 +264,8 @@ fn any_map() -> impl Strategy<Value = Map> {
                 3 => Just(Line::Lives),
                 3 => Just(Line::Cut),
                 1 => Just(Line::Dies),
+            1 => Just(Line::Sleeps),
+            1 => Just(Line::Hides),
             ];
             let lines = proptest::collection::vec(proptest::collection::vec(line, count), count);
             let millis =

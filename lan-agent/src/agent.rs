@@ -23,6 +23,7 @@ use crate::{
     ask::{Answer, Ask, AskError, RequestId, TraceId},
     cache::{self, Cache},
     caller::Caller,
+    flights::Flights,
     local::Local,
     metrics::Metrics,
     pool::Pool,
@@ -77,6 +78,8 @@ pub struct Agent {
     pub local: Local,
     /// What the servers said.
     pub cache: Cache,
+    /// What they are being asked.
+    pub(crate) flights: Flights,
     /// Where that is kept over restarts; `None` when it is not.
     pub(crate) cache_file: Option<Arc<cache::File>>,
     /// What it counts.
@@ -109,6 +112,7 @@ impl Agent {
             caller,
             local,
             cache: Cache::new(cache::BYTES_MAX),
+            flights: Flights::default(),
             cache_file,
             metrics: Metrics::resolve(),
             process,

@@ -12,6 +12,7 @@
 //! name has no meaning. The codec is `hickory-proto`'s.
 
 mod answer;
+mod datagrams;
 mod kept;
 mod message;
 mod name;

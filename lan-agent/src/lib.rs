@@ -17,6 +17,7 @@ pub mod dns;
 pub mod duration;
 pub mod files;
 pub mod filter;
+mod flights;
 pub mod http;
 pub mod local;
 pub mod log;

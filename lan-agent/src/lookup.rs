@@ -101,8 +101,7 @@ impl Agent {
 
     async fn answer_from_servers(self: &Arc<Self>, inquiry: Inquiry) -> Result<Served, AskError> {
         if inquiry.consistency != Consistency::Stale {
-            let answer = self.ask(inquiry.ask(self)).await?;
-            self.remember(&inquiry.key, &answer);
+            let answer = self.ask_together(&inquiry).await?;
             return Ok(self.served(&inquiry.key, answer));
         }
         match self.ask_with_patience(&inquiry).await {
@@ -116,12 +115,35 @@ impl Agent {
         }
     }
 
+    /// Asks the servers what is true now, together with others who ask the same. A server is not
+    /// far from the answer, and another datacenter is too far to wait for twice.
+    async fn ask_together(self: &Arc<Self>, inquiry: &Inquiry) -> Result<Answer, AskError> {
+        let far = inquiry.blocking.is_some() || inquiry.key.dc.is_some();
+        if !far && self.caller.server().is_none() {
+            let asked = (inquiry.key.clone(), inquiry.consistency == Consistency::Consistent);
+            let (agent, mut shared) = (self.clone(), inquiry.clone());
+            let ask = move || async move {
+                // It is for others, too, who may have more time.
+                shared.deadline = Instant::now() + agent.config.ask_timeout;
+                agent.ask_alone(&shared).await
+            };
+            if let Some(flight) = self.flights.join(&asked, ask) {
+                return flight.answer(inquiry.deadline).await;
+            }
+        }
+        self.ask_alone(inquiry).await
+    }
+
+    async fn ask_alone(&self, inquiry: &Inquiry) -> Result<Answer, AskError> {
+        let answer = self.ask(inquiry.ask(self)).await?;
+        self.remember(&inquiry.key, &answer);
+        Ok(answer)
+    }
+
     /// Asks the servers, but not for long when there is an answer that would do.
     async fn ask_with_patience(self: &Arc<Self>, inquiry: &Inquiry) -> Result<Answer, AskError> {
         if inquiry.blocking.is_some() || !self.remembers(&inquiry.key) {
-            let answer = self.ask(inquiry.ask(self)).await?;
-            self.remember(&inquiry.key, &answer);
-            return Ok(answer);
+            return self.ask_alone(&inquiry).await;
         }
         let entry = self.cache.enter(&inquiry.key, self.now_ms());
         entry.touch(self.now_ms());

@@ -31,7 +31,7 @@ const CRATES: [(&str, &[&str]); 6] = [
 /// External crates that only some may name, with the reason.
 const KEEPERS: [(&[&str], &[&str], &str); 4] = [
     (
-        &["quinn", "quinn-proto", "quinn-udp", "rustls", "tokio-rustls", "rcgen"],
+        &["quinn", "quinn-proto", "rustls", "tokio-rustls", "rcgen"],
         &["certs"],
         "who may speak, and over what, is decided in certs alone: use certs::link, certs::store or certs::ca",
     ),

@@ -26,7 +26,7 @@ use futures::{FutureExt, SinkExt, StreamExt, stream::FuturesUnordered};
 use hickory_proto::op::ResponseCode;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{
-    net::{TcpListener, TcpStream, UdpSocket},
+    net::{TcpListener, TcpStream},
     time::{Instant, timeout},
 };
 use tokio_util::{
@@ -38,6 +38,7 @@ use tracing::{debug, warn};
 
 use super::{
     BindError,
+    datagrams::{Client, Datagrams, Room},
     message::Transport,
     request::{self, Incoming},
     resolve::Resolver,
@@ -46,9 +47,6 @@ use crate::metrics::DnsMetrics;
 
 /// Most sockets at one address: more cores than that have other things to do.
 const SOCKETS_MAX: usize = 8;
-
-/// Longest datagram that is read whole: a question with options is a tenth of that.
-const QUESTION_LEN_MAX: usize = 4096;
 
 /// Most questions of one socket that wait for the catalog. A waiting one takes a few KiB and is
 /// answered within 2 s; those beyond are told at once that they can't be answered.
@@ -83,7 +81,7 @@ struct Server {
 
 /// The sockets of one address.
 pub(super) struct Sockets {
-    udp: Vec<UdpSocket>,
+    udp: Vec<Datagrams>,
     tcp: TcpListener,
 }
 
@@ -95,7 +93,8 @@ impl Sockets {
         let tcp = bind_tcp(addr).map_err(failed)?;
         let addr = tcp.local_addr().map_err(failed)?;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let udp = (0..cores.min(SOCKETS_MAX)).map(|_| bind_udp(addr)).collect::<io::Result<_>>();
+        let udp =
+            (0..cores.min(SOCKETS_MAX)).map(|_| Datagrams::bind(addr)).collect::<io::Result<_>>();
         Ok((Self { udp: udp.map_err(failed)?, tcp }, addr))
     }
 }
@@ -108,14 +107,6 @@ fn bind_tcp(addr: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)?;
     socket.set_nonblocking(true)?;
     TcpListener::from_std(socket.into())
-}
-
-fn bind_udp(addr: SocketAddr) -> io::Result<UdpSocket> {
-    let socket = Socket::new(Domain::for_address(addr), Type::DGRAM, Some(Protocol::UDP))?;
-    socket.set_reuse_port(true)?;
-    socket.bind(&addr.into())?;
-    socket.set_nonblocking(true)?;
-    UdpSocket::from_std(socket.into())
 }
 
 /// Serves until the agent stops.
@@ -137,17 +128,21 @@ pub(super) async fn run(resolver: Arc<Resolver>, sockets: Vec<Sockets>) {
 
 impl Server {
     /// Answers the datagrams of a socket.
-    async fn datagrams(self: Arc<Self>, socket: Arc<UdpSocket>) {
+    async fn datagrams(self: Arc<Self>, socket: Arc<Datagrams>) {
         let waiting = TaskTracker::new();
-        let mut buffer = vec![0; QUESTION_LEN_MAX];
+        let mut room = Room::new();
         loop {
             let received = tokio::select! {
                 biased;
-                received = socket.recv_from(&mut buffer) => received,
+                received = socket.receive(&mut room) => received,
                 () = self.stop.cancelled() => return,
             };
             match received {
-                Ok((len, from)) => self.datagram(&socket, &waiting, &buffer[..len], from).await,
+                Ok(()) => {
+                    for (bytes, from) in room.datagrams() {
+                        self.datagram(&socket, &waiting, bytes, from).await;
+                    }
+                }
                 Err(error) => {
                     // A client that is gone is told of here, too.
                     debug!(%error, "receiving a question");
@@ -161,10 +156,10 @@ impl Server {
 
     async fn datagram(
         self: &Arc<Self>,
-        socket: &Arc<UdpSocket>,
+        socket: &Arc<Datagrams>,
         waiting: &TaskTracker,
         bytes: &[u8],
-        from: SocketAddr,
+        from: Client,
     ) {
         let request = match request::parse(bytes) {
             Incoming::Question(request) => request,
@@ -288,10 +283,10 @@ impl Drop for Open {
     }
 }
 
-async fn send(socket: &UdpSocket, bytes: &[u8], to: SocketAddr) {
+async fn send(socket: &Datagrams, bytes: &[u8], to: Client) {
     // A datagram that is not taken is one that is lost: the client asks again.
-    if let Err(error) = socket.send_to(bytes, to).await {
-        debug!(%to, %error, "sending an answer");
+    if let Err(error) = socket.send(bytes, to).await {
+        debug!(to = %to.addr, %error, "sending an answer");
     }
 }
 

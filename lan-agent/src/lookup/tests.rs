@@ -235,6 +235,29 @@ async fn a_thousand_clients_of_a_cold_agent_are_one_query() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_thousand_clients_who_want_the_truth_are_two_queries() {
+    let rig = Rig::start();
+    rig.script.servers.send_replace(Servers::Hang);
+    let mut clients = JoinSet::new();
+    for _ in 0..1000 {
+        let agent = rig.fixture.agent.clone();
+        clients.spawn(async move { agent.look_up(inquiry("web")).await.unwrap().answer.body });
+    }
+    rig.asks_reach(1).await;
+    rig.script.say(7, "[1]");
+    while let Some(body) = clients.join_next().await {
+        assert_eq!(body.unwrap(), "[1]");
+    }
+    assert_eq!(
+        rig.script.asks(),
+        2,
+        "the first one's, and one for all who came after it was asked"
+    );
+    rig.script.say(8, "[2]");
+    assert_eq!(rig.get(inquiry("web")).await.0, "[2]");
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_is_cut_off_answers_what_may_be_stale_with_its_age_and_refuses_the_rest() {
     let rig = Rig::start();
     rig.script.say(5, "[1]");

@@ -3,6 +3,7 @@
 # make verify   everything that must hold before a change lands; writes nothing
 # make fix      formats, and applies what clippy can mend by itself
 # make bench    measures Causeway and Consul side by side (docs/benchmarks.md)
+# make bench-services  the same for services, checks, DNS and agents that are cut off
 # make fuzz     feeds every parser of untrusted bytes for FUZZ_SECONDS (60) each
 # make clients  the life of a service with clients that others wrote: py-consul, python-consul, dig, HAProxy
 # make release  one static binary: target/static/x86_64-unknown-linux-gnu/release/causeway
@@ -14,7 +15,7 @@ DENY_VERSION := 0.20.2
 ADVISORIES := $(wildcard $(or $(CARGO_HOME),$(HOME)/.cargo)/advisory-dbs)
 TARGET := $(shell rustc -vV | sed -n 's/^host: //p')
 
-.PHONY: demo build test verify fmt clippy doc deny bench fix fuzz clients release
+.PHONY: demo build test verify fmt clippy doc deny bench bench-services fix fuzz clients release
 
 demo:
 	$(CARGO) build --locked --release --bin causeway
@@ -58,6 +59,14 @@ bench:
 	$(BENCH)/get_peers.sh
 	CANDIDATE=$(CURDIR)/target/release/causeway $(BENCH)/peers.py --system consul --system candidate \
 		--only idle --only kv_put --only kv_get --only cross_dc --only watch --only leader_kill $(BENCH_FLAGS)
+
+# The same for what Consul knows of services, with what the harness has no scenario for.
+bench-services:
+	$(CARGO) build --locked --release --bin causeway
+	$(BENCH)/get_peers.sh
+	BENCH=$(BENCH) CANDIDATE=$(CURDIR)/target/release/causeway tests/bench/services.py --system candidate --system consul \
+		--only register --only health --only name_service --only service_watch --only idle_checks \
+		--only cached_services --only cut_off --only catalog $(BENCH_FLAGS)
 
 # What makes a parser panic is saved to tests/corpus, where `make test` finds it again.
 fuzz:

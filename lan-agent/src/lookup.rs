@@ -143,7 +143,7 @@ impl Agent {
     /// Asks the servers, but not for long when there is an answer that would do.
     async fn ask_with_patience(self: &Arc<Self>, inquiry: &Inquiry) -> Result<Answer, AskError> {
         if inquiry.blocking.is_some() || !self.remembers(&inquiry.key) {
-            return self.ask_alone(&inquiry).await;
+            return self.ask_alone(inquiry).await;
         }
         let entry = self.cache.enter(&inquiry.key, self.now_ms());
         entry.touch(self.now_ms());

@@ -9,6 +9,7 @@ use std::{
     collections::BTreeMap,
     future::Future,
     net::SocketAddr,
+    pin::pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -195,9 +196,11 @@ impl Round {
 impl Shared {
     /// Asks one server, and the next one when it failed or fell silent meanwhile.
     async fn ask(&self, ask: &Ask) -> Result<Answer, AskError> {
+        let standing = self.standing.subscribe();
         if let Some(error) = self.cut_off() {
             return Err(error);
         }
+        let mut lost = pin!(self.lost(standing));
         let mut round = Round::new(ask);
         let mut under_way = FuturesUnordered::new();
         let mut next = self.next(&mut round);
@@ -212,6 +215,7 @@ impl Shared {
                     next = self.next(&mut round);
                     continue;
                 }
+                error = &mut lost => return round.conclude(Err(error), under_way.len()),
             };
             match ended {
                 Some(Ended { attempt: Attempt::Final(outcome), .. }) => {
@@ -290,6 +294,16 @@ impl Shared {
         Some(AskError::CutOff(text))
     }
 
+    /// Waits until no server can be reached any more; returns the error that says so.
+    async fn lost(&self, mut standing: watch::Receiver<Standing>) -> AskError {
+        while standing.changed().await.is_ok() {
+            if let Some(error) = self.cut_off() {
+                return error;
+            }
+        }
+        std::future::pending().await
+    }
+
     /// Follows the members and the paths.
     async fn watch(&self) {
         let mut members = self.pool.changes();
@@ -298,6 +312,8 @@ impl Shared {
         let mut pathless = Some(Instant::now());
         loop {
             let look_again = self.see_standing(&mut pathless);
+            let needless = self.servers().settle(Instant::now());
+            self.carry_out(needless).await;
             let look_again = async move {
                 match look_again {
                     Some(at) => tokio::time::sleep_until(at).await,
@@ -352,8 +368,17 @@ impl Shared {
             changed
         });
         let last_heard = up.iter().filter_map(|path| path.last_heard).max()?;
+        let doubtful = standing::doubtful_from(last_heard);
+        if now < doubtful {
+            return Some(doubtful);
+        }
+        // The others tell whether it is this one or all of them.
+        for server in self.servers().all() {
+            self.endpoint.connect(&target(&self.dc, &server));
+        }
         // A path that fell silent may be heard again, which nobody tells.
-        Some(standing::quiet_from(last_heard).max(now + LOOK_AGAIN))
+        let quiet = standing::quiet_from(last_heard);
+        Some(if now < quiet { quiet } else { now + LOOK_AGAIN })
     }
 
     fn see_members(&self) -> Changes {
@@ -370,6 +395,9 @@ impl Shared {
         }
         for server in &changes.disconnect {
             self.endpoint.disconnect(&target(&self.dc, server));
+        }
+        for server in &changes.retire {
+            self.endpoint.retire(&target(&self.dc, server));
         }
         for server in &changes.lost {
             if self.pool.path_down(server.addr).await.is_err() {

@@ -22,6 +22,9 @@ use topology::{Member, NodeName, Role, Status};
 /// it was that failed, heartbeats prove that it is there.
 const LEFT_OUT: Duration = Duration::from_secs(3);
 
+/// How long the path to the preferred server must have been up before the others are let go.
+const SETTLED_AFTER: Duration = Duration::from_secs(10);
+
 /// A server that can be asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Server {
@@ -56,6 +59,8 @@ pub struct Changes {
     pub connect: Vec<Server>,
     /// Servers that are no more.
     pub disconnect: Vec<Server>,
+    /// Servers that are not needed beside the preferred one, once nothing is under way with them.
+    pub retire: Vec<Server>,
     /// Servers whose path went down: gossip may suspect them.
     pub lost: Vec<Server>,
 }
@@ -68,6 +73,8 @@ pub struct Servers {
     ways: BTreeMap<SocketAddr, Way>,
     /// When asks that failed were sent, and why they failed, by link address.
     failed: BTreeMap<SocketAddr, (Instant, String)>,
+    /// Whose paths go down because they are not needed.
+    retired: BTreeSet<SocketAddr>,
 }
 
 #[derive(Debug)]
@@ -79,7 +86,13 @@ struct Ranked {
 impl Servers {
     /// Starts without any; `seed` gives this agent its own order.
     pub fn new(seed: u64) -> Self {
-        Self { seed, ranked: Vec::new(), ways: BTreeMap::new(), failed: BTreeMap::new() }
+        Self {
+            seed,
+            ranked: Vec::new(),
+            ways: BTreeMap::new(),
+            failed: BTreeMap::new(),
+            retired: BTreeSet::new(),
+        }
     }
 
     /// Takes in the members of the pool.
@@ -95,7 +108,7 @@ impl Servers {
         let gone = before.into_iter().map(|it| it.server);
         let disconnect = gone.filter(|server| !links.contains(&server.link)).collect();
         self.failed.retain(|link, _| links.contains(link));
-        Changes { connect: self.kept(now), disconnect, lost: Vec::new() }
+        Changes { connect: self.kept(now), disconnect, ..Changes::default() }
     }
 
     /// Takes in what is known of the paths, by link address.
@@ -112,9 +125,31 @@ impl Servers {
             .iter()
             .map(|it| &it.server)
             .filter(|server| was_up(server.link) && !self.is_up(server.link))
+            .filter(|server| !self.retired.contains(&server.link))
             .cloned()
             .collect();
-        Changes { connect: self.kept(now), disconnect: Vec::new(), lost }
+        self.retired.retain(|link| matches!(self.ways.get(link), Some(Way::Up { .. })));
+        Changes { connect: self.kept(now), lost, ..Changes::default() }
+    }
+
+    /// Lets those go that are not needed, when the preferred one has been there for a while.
+    pub fn settle(&mut self, now: Instant) -> Changes {
+        let kept = self.kept(now);
+        let settled = |server: &Server| match self.ways.get(&server.link) {
+            Some(Way::Up { since }) => now >= *since + SETTLED_AFTER,
+            Some(Way::Down { .. }) | None => false,
+        };
+        if !kept.first().is_some_and(settled) {
+            return Changes::default();
+        }
+        let needless = |server: &Server| {
+            self.is_up(server.link)
+                && !kept.contains(server)
+                && !self.retired.contains(&server.link)
+        };
+        let retire: Vec<Server> = self.all().into_iter().filter(needless).collect();
+        self.retired.extend(retire.iter().map(|server| server.link));
+        Changes { retire, ..Changes::default() }
     }
 
     /// Notes that a server failed an ask that was sent at `asked`, so that it is left out until
@@ -168,10 +203,16 @@ impl Servers {
         failed.is_some_and(|(asked, _)| !self.is_up(link) || now < *asked + LEFT_OUT)
     }
 
+    /// Returns all of them, in this agent's order.
+    pub fn all(&self) -> Vec<Server> {
+        self.ranked.iter().map(|it| it.server.clone()).collect()
+    }
+
+    /// Returns those to stay connected to, the preferred one first.
     fn kept(&self, now: Instant) -> Vec<Server> {
         if !self.ranked.iter().any(|it| self.is_up(it.server.link)) {
             // Whichever comes back first.
-            return self.ranked.iter().map(|it| it.server.clone()).collect();
+            return self.all();
         }
         let preferred = self.next(&[], now);
         let failed = self.ranked.iter().filter(|it| self.failed.contains_key(&it.server.link));
@@ -341,6 +382,27 @@ mod tests {
         let why = servers.why_none();
         assert!(why.contains("s1 (10.0.0.1:8300): no answer"), "{why}");
         assert!(why.contains("s2 (10.0.0.2:8300): connection lost"), "{why}");
+    }
+
+    #[test]
+    fn what_was_connected_to_in_need_is_let_go_when_all_is_well() {
+        let mut servers = servers(7, &[1, 2, 3]);
+        let start = Instant::now();
+        let at = |secs| start + Duration::from_secs(secs);
+        let up = |numbers: &[usize]| {
+            numbers.iter().map(|number| (link(*number), Way::Up { since: start })).collect()
+        };
+        servers.see_ways(up(&[1, 2, 3]), start);
+        let preferred = servers.next(&[], start).unwrap();
+        assert_eq!(servers.settle(at(9)), Changes::default(), "it may be gone again");
+        let needless = servers.settle(at(10)).retire;
+        assert_eq!(needless.len(), 2);
+        assert!(!needless.contains(&preferred));
+        assert_eq!(servers.settle(at(11)), Changes::default(), "once");
+        let left = BTreeMap::from([(preferred.link, Way::Up { since: start })]);
+        assert_eq!(servers.see_ways(left, at(12)).lost, [], "nobody is suspected for it");
+        servers.see_ways(up(&[1, 2, 3]), at(13));
+        assert_eq!(servers.settle(at(14)).retire.len(), 2, "they came back and go again");
     }
 
     #[test]

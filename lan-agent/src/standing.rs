@@ -12,6 +12,9 @@ use tokio::time::Instant;
 /// several round trips and handshakes of any LAN.
 const LOOKS_AROUND: Duration = Duration::from_millis(250);
 
+/// How long a path may be silent before an agent makes sure of the other servers: two heartbeats.
+const DOUBTFUL_AFTER: Duration = Duration::from_millis(1200);
+
 /// How long a path may be silent before nobody is made to wait for it: three heartbeats. It is
 /// held for dead somewhat later.
 const QUIET_AFTER: Duration = Duration::from_millis(1700);
@@ -97,6 +100,11 @@ pub fn reach(words: &[&[u8]]) -> Option<Reach> {
         words if words.iter().all(leaderless) => Some(Reach::Leaderless),
         _ => Some(Reach::Led),
     }
+}
+
+/// When a path on which something was heard gives reason to look for another.
+pub fn doubtful_from(heard: Instant) -> Instant {
+    heard + DOUBTFUL_AFTER
 }
 
 /// When a path on which something was heard counts as silent.

@@ -41,7 +41,8 @@ use crate::{
 /// How long a shutdown waits until the peers know.
 const SHUTDOWN_WITHIN: Duration = Duration::from_secs(1);
 
-/// How long a duplicate stays after it was replaced, so that the peer knows of it too.
+/// How long a connection stays after it was replaced or retired, so that the peer knows of it, too, and
+/// who is about to use it still can.
 const DRAIN_MIN: Duration = Duration::from_secs(3);
 
 /// Speaks to peers over one UDP socket. Clones are handles to the same one.
@@ -145,6 +146,15 @@ impl Endpoint {
             connection.end(Close::Unwanted, "not needed any more");
         }
         self.0.changed();
+    }
+
+    /// Takes [`Endpoint::connect`] back. A connection that this node made ends when nothing is under
+    /// way on it, unless it is wanted again by then.
+    pub fn retire(&self, to: &Target) {
+        let Some(connection) = self.0.table().retire(to.addr) else { return };
+        let (shared, addr) = (Arc::clone(&self.0), to.addr);
+        let is_kept = move || shared.table().is_kept(addr);
+        self.0.spawn(drain(connection, Close::Unwanted, "not needed any more", is_kept));
     }
 
     /// Sends a datagram to a peer, without any promise that it arrives. Without a connection it
@@ -256,7 +266,10 @@ impl Shared {
         };
         match displaced {
             Displaced::None => {}
-            Displaced::Drain(connection) => self.spawn(drain(connection)),
+            Displaced::Drain(connection) => {
+                let why = "another connection to the same peer stays";
+                self.spawn(drain(connection, Close::Duplicate, why, || false));
+            }
             Displaced::Close(connection) => {
                 connection.end(Close::Replaced, "the peer was restarted");
             }
@@ -367,15 +380,20 @@ impl Shared {
     }
 }
 
-/// Closes a duplicate once nothing is under way on it.
-async fn drain(connection: Arc<Connection>) {
+/// Closes a connection once nothing is under way on it, unless it is wanted after all.
+async fn drain(
+    connection: Arc<Connection>,
+    close: Close,
+    why: &'static str,
+    is_wanted: impl Fn() -> bool,
+) {
     loop {
         tokio::time::sleep(DRAIN_MIN).await;
-        if connection.quic.close_reason().is_some() {
+        if connection.quic.close_reason().is_some() || is_wanted() {
             return;
         }
         if connection.busy() == 0 {
-            connection.end(Close::Duplicate, "another connection to the same peer stays");
+            connection.end(close, why);
             return;
         }
     }

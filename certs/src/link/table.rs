@@ -162,6 +162,18 @@ impl Table {
         }
     }
 
+    /// Takes the wish back. Returns the connection that this side dialled, for whatever reason.
+    pub(super) fn retire(&mut self, addr: SocketAddr) -> Option<Arc<Connection>> {
+        self.release(addr);
+        let up = self.entries.get(&addr)?.live.as_ref()?;
+        (up.connection.side == Side::ByUs).then(|| Arc::clone(&up.connection))
+    }
+
+    /// Tells whether there is a wish to keep a connection.
+    pub(super) fn is_kept(&self, addr: SocketAddr) -> bool {
+        self.entries.get(&addr).is_some_and(|entry| entry.keep.is_some())
+    }
+
     /// Decides how to have a connection. [`Next::Begin`] enters an attempt with that outcome.
     pub(super) fn next(
         &mut self,

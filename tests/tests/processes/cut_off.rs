@@ -253,3 +253,30 @@ async fn a_cache_that_can_not_be_read_or_written_is_said_and_harms_nobody() {
     assert!(cluster.agents[1].wait_for_exit(KNOWN_MAX).await.success());
     assert!(cluster.agents[1].full_log().contains("the cache can't be written"));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_freezes_fails_nobody_who_asks_its_agents() {
+    let mut cluster = Cluster::start(&dc1(3, 1)).await;
+    register(&cluster.agents[3], "web").await;
+    let client = cluster.agents[3].client().patient(Duration::from_secs(15));
+    let index = finds(&client, WEB, &["dc1-c1"]).await.index();
+    // Among them are the leader and the one that the agent asks.
+    for server in 0..3 {
+        let waiting = client.clone();
+        let path = format!("{WEB}?index={index}&wait=5s");
+        let waiting = tokio::spawn(async move { waiting.get(&path).await });
+        cluster.agents[server].signal("STOP");
+        // Long enough that its heartbeats are missed, and not yet long enough that its path is dead.
+        tokio::time::sleep(Duration::from_millis(1900)).await;
+        let until = tokio::time::Instant::now() + Duration::from_secs(3);
+        while tokio::time::Instant::now() < until {
+            let found = client.get(WEB).await.unwrap();
+            assert_eq!(nodes(&found), Ok(vec!["dc1-c1".to_owned()]), "{server} is frozen");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let waited = waiting.await.unwrap().unwrap();
+        assert_eq!(nodes(&waited), Ok(vec!["dc1-c1".to_owned()]), "{server} was frozen");
+        cluster.agents[server].signal("CONT");
+        cluster.leader("dc1", None).await;
+    }
+}

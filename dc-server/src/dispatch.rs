@@ -52,7 +52,7 @@ use crate::{
     dispatch::way::{Leadership, Origin, Way},
     metrics::Ways,
     query::{self, Answers},
-    raft::{Leader, Leadership as Leading, Raft, RaftError, Read},
+    raft::{Leader, Leadership as Leading, Raft, RaftError, Read, Watching},
     state::{Command, Op},
     status,
 };
@@ -366,7 +366,7 @@ fn answer_of(forwarded: Forwarded) -> Result<Answer, AskError> {
 }
 
 /// Ends when another server than this one is known to lead.
-async fn another_leads(leadership: &mut watch::Receiver<Leading>, leader: &Option<Leader>) {
+async fn another_leads(leadership: &mut Watching<Leading>, leader: &Option<Leader>) {
     let asked = leader.as_ref().map(|leader| leader.id);
     let another = |now: &Leading| now.leader.is_some() && now.leader != asked;
     if leadership.wait_for(another).await.is_err() {

@@ -38,13 +38,11 @@ use openraft::{
     ReadPolicy, SnapshotPolicy,
     errors::{ClientWriteError, Fatal, ForwardToLeader, LinearizableReadError},
 };
-use tokio::{
-    sync::watch,
-    time::{Instant, sleep},
-};
+use tokio::time::{Instant, sleep};
 use topology::NodeName;
 
 pub use inbound::Rejected;
+pub use runtime::watch::Receiver as Watching;
 pub use status::{Leader, Leadership, Role, Server, Status};
 
 use self::{
@@ -213,7 +211,7 @@ pub struct Raft {
     health: Health,
     heard: Heard,
     inbound: Inbound,
-    leadership: watch::Receiver<Leadership>,
+    leadership: Watching<Leadership>,
     /// The last term in which this server told another one to lead; 0 before the first.
     handed_over: Arc<AtomicU64>,
     stamps: Stamps,

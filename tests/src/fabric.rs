@@ -13,6 +13,9 @@
 //!
 //! A packet to an address where nobody listens vanishes, as on a real network. A socket that is
 //! not read holds at most [`INBOX_PACKETS_MAX`] packets and loses what comes after.
+//!
+//! The network has a time of its own, since it was made. Who uses it from another runtime, such as a
+//! [`Machine`](crate::machine::Machine)'s, brings a [`Clock`] that tells it.
 
 mod socket;
 
@@ -27,6 +30,7 @@ use std::{
 
 use bytes::Bytes;
 use certs::link::{Sockets, sockets::AsyncUdpSocket};
+use lan_agent::pool::packets;
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
 use tokio::time::Instant;
 
@@ -95,14 +99,50 @@ impl Trace {
     }
 }
 
+/// Microseconds of a second.
+const MICROS: i32 = 1_000_000;
+
+/// Tells the network's time by that of a runtime.
+#[derive(Debug, Clone, Copy)]
+pub struct Clock {
+    begin: Instant,
+    at: Duration,
+    /// How many microseconds the runtime's clock is ahead after a second of the network.
+    drift: i32,
+}
+
+impl Clock {
+    /// A clock of the present runtime, where it is now the network's `at`.
+    pub fn new(at: Duration, drift: i32) -> Self {
+        Self { begin: Instant::now(), at, drift }
+    }
+
+    /// Returns what the runtime's clock shows when the network's shows `time`.
+    pub fn when(&self, time: Duration) -> Instant {
+        self.begin + scaled(time.saturating_sub(self.at), MICROS + self.drift, MICROS)
+    }
+
+    /// Returns what the network's clock shows now.
+    pub fn now(&self) -> Duration {
+        self.at + scaled(self.begin.elapsed(), MICROS, MICROS + self.drift)
+    }
+}
+
+fn scaled(time: Duration, by: i32, of: i32) -> Duration {
+    let nanos = time.as_nanos() * by.unsigned_abs() as u128 / of.unsigned_abs() as u128;
+    Duration::from_nanos(nanos as u64)
+}
+
 /// A network. Clones are the same one.
 #[derive(Debug, Clone)]
-pub struct Fabric(Arc<Mutex<Net>>);
+pub struct Fabric {
+    net: Arc<Mutex<Net>>,
+    clock: Clock,
+}
 
 #[derive(Debug)]
 struct Net {
     rng: SmallRng,
-    begin: Instant,
     default: Link,
     links: BTreeMap<(IpAddr, IpAddr), Link>,
     cuts: BTreeSet<(IpAddr, IpAddr)>,
@@ -116,8 +156,8 @@ struct Net {
 /// What a link remembers: when its last packet arrives, and until when it is busy sending.
 #[derive(Debug, Clone, Copy)]
 struct Line {
-    last_arrival: Instant,
-    busy_until: Instant,
+    last_arrival: Duration,
+    busy_until: Duration,
 }
 
 /// Packets on their way to a socket, the next to arrive first.
@@ -130,24 +170,23 @@ struct Inbox {
 
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Packet {
-    key: std::cmp::Reverse<(Instant, u64)>,
+    key: std::cmp::Reverse<(Duration, u64)>,
     from: SocketAddr,
     data: Bytes,
 }
 
 impl Packet {
-    fn arrival(&self) -> Instant {
+    fn arrival(&self) -> Duration {
         self.key.0.0
     }
 }
 
 impl Fabric {
-    /// Makes a network whose links are all alike until told otherwise. Needs a tokio runtime.
+    /// Makes a network whose links are all alike until told otherwise.
     pub fn new(seed: u64, default: Link) -> Self {
         let trace = Trace { hash: 0xcbf2_9ce4_8422_2325, sent: 0, delivered: 0 };
-        Self(Arc::new(Mutex::new(Net {
+        let net = Net {
             rng: SmallRng::seed_from_u64(seed),
-            begin: Instant::now(),
             default,
             links: BTreeMap::new(),
             cuts: BTreeSet::new(),
@@ -156,7 +195,13 @@ impl Fabric {
             port: 49_152,
             serial: 0,
             trace,
-        })))
+        };
+        Self { net: Arc::new(Mutex::new(net)), clock: Clock::new(Duration::ZERO, 0) }
+    }
+
+    /// Returns a handle for use from the runtime of a clock.
+    pub fn on(&self, clock: Clock) -> Self {
+        Self { net: self.net.clone(), clock }
     }
 
     /// Opens a socket at an address; port 0 picks one.
@@ -230,13 +275,14 @@ impl Fabric {
     }
 
     fn net(&self) -> MutexGuard<'_, Net> {
-        self.0.lock().expect("nobody panics in here")
+        self.net.lock().expect("nobody panics in here")
     }
 
     fn send(&self, from: &Socket, to: SocketAddr, data: Bytes) {
         let mut net = self.net();
         let plugged = net.inbox(from).is_some();
-        let reader = if plugged { net.send(from.addr(), to, data) } else { None };
+        let now = self.clock.now();
+        let reader = if plugged { net.send(now, from.addr(), to, data) } else { None };
         drop(net);
         if let Some(reader) = reader {
             reader.wake();
@@ -250,6 +296,12 @@ impl Sockets for Fabric {
     }
 }
 
+impl packets::Packets for Fabric {
+    fn bind(&self, addr: SocketAddr) -> io::Result<Box<dyn packets::Socket>> {
+        Ok(Box::new(self.socket(addr)?))
+    }
+}
+
 impl Net {
     /// Returns the inbox of a socket, unless it was unplugged.
     fn inbox(&mut self, socket: &Socket) -> Option<&mut Inbox> {
@@ -258,12 +310,17 @@ impl Net {
     }
 
     /// Decides a packet's fate; returns who waits for it.
-    fn send(&mut self, from: SocketAddr, to: SocketAddr, data: Bytes) -> Option<Waker> {
-        let now = Instant::now();
+    fn send(
+        &mut self,
+        now: Duration,
+        from: SocketAddr,
+        to: SocketAddr,
+        data: Bytes,
+    ) -> Option<Waker> {
         let arrival = self.arrival(now, from.ip(), to.ip(), data.len());
-        let elapsed = |at: Instant| at.duration_since(self.begin).as_nanos() as u64;
-        let fate = arrival.map_or(u64::MAX, elapsed);
-        let line = format!("{} {from} {to} {} {fate};", elapsed(now), data.len());
+        let nanos = |at: Duration| at.as_nanos() as u64;
+        let fate = arrival.map_or(u64::MAX, nanos);
+        let line = format!("{} {from} {to} {} {fate};", nanos(now), data.len());
         self.trace.note(line.as_bytes());
         self.trace.sent += 1;
         let (arrival, inbox) = (arrival?, self.inboxes.get_mut(&to)?);
@@ -278,7 +335,7 @@ impl Net {
     }
 
     /// Tells when a packet arrives, if it does.
-    fn arrival(&mut self, now: Instant, from: IpAddr, to: IpAddr, len: usize) -> Option<Instant> {
+    fn arrival(&mut self, now: Duration, from: IpAddr, to: IpAddr, len: usize) -> Option<Duration> {
         let link = match (from == to, self.links.get(&(from, to))) {
             (true, _) => Link { latency: Duration::ZERO, jitter: Duration::ZERO, ..Link::LAN },
             (false, Some(link)) => *link,

@@ -4,7 +4,8 @@
 //! ```text
 //! Cluster (directory, CA, block of 127.x.y.0/24)
 //!   `- Agent (address, configuration, process, log)   <- Client (HTTP), Asker (DNS)
-//!        `- Relay (optional: every packet between agents, to cut, delay and lose)
+//!        |- Relay (optional: every packet between agents, to cut and delay)
+//!        `- Namespaces (optional: a host of its own for every agent, and a trunk to cut)
 //! ```
 //!
 //! Nothing here sleeps for luck: [`until`] asks again until a condition holds and fails with
@@ -15,6 +16,7 @@ pub mod block;
 pub mod client;
 pub mod cluster;
 pub mod dns;
+pub mod namespaces;
 pub mod relay;
 
 use std::{env, path::PathBuf, time::Duration};

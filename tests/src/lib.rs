@@ -6,22 +6,28 @@
 //!   in some order.
 //! - [`seeds`] runs a randomised test for many seeds and says which one failed.
 //! - [`crowd`] is a pool of gossip engines without a socket.
-//! - [`raft_group`] is a datacenter's Raft servers on simulated network and disks.
-//! - [`harness`] is real processes, and [`workload`] clients that record what they see of them.
+//! - [`storm`] draws what goes wrong and when; [`workload`] is clients that record what they see of
+//!   it.
+//! - [`datacenter`] is servers and client agents on simulated network, disks and clocks, each on a
+//!   [`machine`] of its own; [`asking`] is who asks them.
+//! - [`harness`] is real processes.
 //! - [`fabric`] is a network in memory, for the simulation: it delays, loses and cuts, and the
 //!   same seed gives the same bytes.
 //! - [`fuzz`] feeds parsers with what strangers might send.
 //! - [`globe`] is a federation on that network.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test stops where it stands")]
 
+pub mod asking;
 pub mod credentials;
 pub mod crowd;
+pub mod datacenter;
 pub mod fabric;
 pub mod fuzz;
 pub mod globe;
 pub mod harness;
 pub mod linearizable;
-pub mod raft_group;
+pub mod machine;
 pub mod seeds;
 pub mod source;
+pub mod storm;
 pub mod workload;

@@ -2,10 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::{
-    sync::watch,
-    time::{Instant, timeout, timeout_at},
-};
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug};
 
@@ -16,7 +13,7 @@ use crate::{
         connection::{self, Close, Connection, Refused},
         endpoint::Shared,
         heartbeat::Side,
-        table::{Dialing, Next},
+        table::{Dialing, Next, Outcome},
         transport::{self, Timing},
     },
 };
@@ -37,6 +34,22 @@ pub(super) enum Way {
     Dialing(Dialing),
 }
 
+/// Tells all who wait for an attempt how it ended, also when it is cancelled.
+struct Report(Outcome);
+
+impl Report {
+    fn tell(&self, result: Result<(), DialError>) {
+        // Whoever told first is right.
+        let _ = self.0.set(result);
+    }
+}
+
+impl Drop for Report {
+    fn drop(&mut self) {
+        self.tell(Err(DialError::Closed));
+    }
+}
+
 impl Shared {
     /// Returns the connection in use to a peer, if it is the one expected.
     pub(super) fn open(&self, to: &Target) -> Option<Result<Arc<Connection>, DialError>> {
@@ -52,17 +65,17 @@ impl Shared {
     ) -> Result<Arc<Connection>, CallError> {
         let began = Instant::now();
         for _ in 0..ATTEMPTS_MAX {
-            let mut dialing = match self.way(to)? {
+            let dialing = match self.way(to)? {
                 Way::Open(connection) => return Ok(expected(to, &connection)?),
                 Way::Dialing(dialing) => dialing,
             };
-            match timeout_at(deadline, ended(&mut dialing)).await {
+            match timeout_at(deadline, dialing.outcome.wait()).await {
                 Ok(Ok(())) => {}
                 // The peer dialled us meanwhile.
                 Ok(Err(_)) if self.open(to).is_some() => {}
                 // Somebody expected another peer there: try with our own expectation.
                 Ok(Err(_)) if dialing.expect != to.expect => self.table().hurry(to.addr),
-                Ok(Err(error)) => return Err(error.into()),
+                Ok(Err(error)) => return Err(error.clone().into()),
                 Err(_) => {
                     let after = began.elapsed();
                     return Err(DialError::Timeout { addr: to.addr, after }.into());
@@ -78,20 +91,20 @@ impl Shared {
         if self.closing.is_cancelled() {
             return Err(DialError::Closed);
         }
-        let (report, outcome) = watch::channel(None);
+        let outcome = Outcome::default();
         let next = self.table().next(Instant::now(), to, || outcome.clone())?;
         match next {
             Next::Live(connection) => Ok(Way::Open(connection)),
             Next::Wait(dialing) => Ok(Way::Dialing(dialing)),
             Next::Begin => {
                 let (shared, target) = (Arc::clone(self), to.clone());
+                let report = Report(Arc::clone(&outcome));
                 let attempt = async move {
                     let result = shared.establish(&target).await;
                     let failure = result.as_ref().err().map(|error| error.to_string().into());
                     shared.table().dialled(Instant::now(), target.addr, failure);
                     shared.changed();
-                    // Nobody waits any more: the outcome is in the table.
-                    let _ = report.send(Some(result));
+                    report.tell(result);
                 };
                 // What is logged of the attempt belongs to the request that wants it.
                 self.spawn(attempt.in_current_span());
@@ -193,7 +206,7 @@ impl Shared {
                         connection.quic.closed().await;
                         self.table().jitter(pause)
                     }
-                    Ok(Way::Dialing(mut dialing)) => match ended(&mut dialing).await {
+                    Ok(Way::Dialing(dialing)) => match dialing.outcome.wait().await {
                         // The connection may have been lost to a duplicate that is not up yet.
                         Ok(()) => self.table().jitter(pause),
                         Err(_) => pause,
@@ -217,13 +230,4 @@ fn expected(to: &Target, connection: &Arc<Connection>) -> Result<Arc<Connection>
         expected: to.expect.to_string(),
         found: connection.peer.to_string(),
     })
-}
-
-/// Waits for the end of an attempt.
-async fn ended(dialing: &mut Dialing) -> Result<(), DialError> {
-    match dialing.outcome.wait_for(Option::is_some).await {
-        Ok(outcome) => outcome.clone().unwrap_or(Ok(())),
-        // The task was cancelled.
-        Err(_) => Err(DialError::Closed),
-    }
 }

@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 use bytes::Bytes;
 use imbl::OrdMap;
 use rand::rngs::SmallRng;
-use tokio::{sync::watch, time::Instant};
+use tokio::{sync::SetOnce, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -27,8 +27,9 @@ const FAILED_MAX: usize = 1024;
 /// Connections in use by address.
 pub(super) type Live = OrdMap<SocketAddr, Arc<Connection>>;
 
-/// How an attempt to connect ended; `None` while it goes on.
-pub(super) type Outcome = watch::Receiver<Option<Result<(), DialError>>>;
+/// How an attempt to connect ended, once it did. Those who wait for it go on in the order in which
+/// they came.
+pub(super) type Outcome = Arc<SetOnce<Result<(), DialError>>>;
 
 /// All that is known, by address.
 pub(super) struct Table {

@@ -6,7 +6,7 @@
 //! the system's entropy once. A task that was not started so draws from entropy. Tokio's own draws,
 //! which nothing seeds, are avoided: see [`watch`].
 
-mod watch;
+pub(super) mod watch;
 
 use std::{cell::Cell, future::Future, time::Duration};
 

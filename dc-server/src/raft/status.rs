@@ -3,10 +3,14 @@
 use std::{net::SocketAddr, sync::atomic::Ordering, time::Duration};
 
 use openraft::{Instant as _, ServerState, TokioInstant, async_runtime::watch::WatchReceiver};
-use tokio::{sync::watch, time::Instant};
+use tokio::time::Instant;
 use topology::NodeName;
 
-use super::{OpenRaft, Raft, RaftError, protocol::TypeConfig};
+use super::{
+    OpenRaft, Raft, RaftError,
+    protocol::TypeConfig,
+    runtime::watch::{self, Receiver},
+};
 
 /// The server that leads.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -115,7 +119,7 @@ fn role(state: ServerState) -> Role {
 }
 
 /// Follows what openraft says of leadership, until it stops.
-pub(super) fn follow(id: u64, raft: &OpenRaft) -> watch::Receiver<Leadership> {
+pub(super) fn follow(id: u64, raft: &OpenRaft) -> Receiver<Leadership> {
     let mut metrics = raft.server_metrics();
     let look = move |metrics: &openraft::metrics::RaftServerMetrics<TypeConfig>| Leadership {
         role: role(metrics.state),
@@ -144,9 +148,10 @@ pub(super) fn follow(id: u64, raft: &OpenRaft) -> watch::Receiver<Leadership> {
                 !same
             });
         }
-        tx.send_modify(|then| {
+        tx.send_if_modified(|then| {
             *then =
                 Leadership { role: Role::Stopped, leader: None, since: Instant::now(), ..*then };
+            true
         });
     });
     rx
@@ -154,7 +159,7 @@ pub(super) fn follow(id: u64, raft: &OpenRaft) -> watch::Receiver<Leadership> {
 
 impl Raft {
     /// Returns a watch of who leads.
-    pub fn leadership(&self) -> watch::Receiver<Leadership> {
+    pub fn leadership(&self) -> Receiver<Leadership> {
         self.leadership.clone()
     }
 

@@ -18,6 +18,7 @@ use certs::link::sockets::{
     AsyncUdpSocket, UdpPoller,
     udp::{RecvMeta, Transmit},
 };
+use lan_agent::pool::packets;
 use tokio::time::{Instant, Sleep};
 
 use super::Fabric;
@@ -64,7 +65,7 @@ impl Socket {
                 inbox.reader = Some(cx.waker().clone());
                 return Poll::Pending;
             };
-            let arrival = first.arrival();
+            let arrival = self.fabric.clock.when(first.arrival());
             if arrival <= Instant::now() {
                 let packet = inbox.packets.pop().expect("it was just seen");
                 return Poll::Ready((packet.from, packet.data));
@@ -95,6 +96,29 @@ impl Drop for Socket {
 impl fmt::Debug for Socket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Socket").field(&self.addr).finish()
+    }
+}
+
+impl packets::Socket for Socket {
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        Ok(self.addr)
+    }
+
+    fn send(&self, to: SocketAddr, packet: &[u8]) -> io::Result<()> {
+        Socket::send(self, to, Bytes::copy_from_slice(packet));
+        Ok(())
+    }
+
+    fn poll_recv(
+        &self,
+        cx: &mut Context<'_>,
+        buf: &mut [u8],
+    ) -> Poll<io::Result<(usize, SocketAddr)>> {
+        self.poll_packet(cx).map(|(from, data)| {
+            let len = data.len().min(buf.len());
+            buf[..len].copy_from_slice(&data[..len]);
+            Ok((len, from))
+        })
     }
 }
 

@@ -11,7 +11,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use super::{binary, client::Client, until};
+use super::{binary, client::Client, namespaces::Namespace, until};
 
 /// How long an agent may take until its HTTP address answers.
 pub const START_MAX: Duration = Duration::from_secs(20);
@@ -19,13 +19,28 @@ pub const START_MAX: Duration = Duration::from_secs(20);
 /// Bytes of an agent's log that a failing test shows.
 const LOG_TAIL: usize = 6_000;
 
+/// What a process takes of the machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Usage {
+    /// Open files, sockets and pipes.
+    pub files: usize,
+    /// Threads.
+    pub threads: usize,
+    /// Memory, in KiB.
+    pub resident_kib: usize,
+}
+
 /// One agent: its configuration outlives its process, so that it can be started again.
 #[derive(Debug)]
 pub struct Agent {
     /// Its node name.
     pub name: String,
-    /// The address that it binds.
+    /// The address that it binds for other agents.
     pub host: IpAddr,
+    /// The address at which it answers applications.
+    pub front: IpAddr,
+    /// The namespace that it runs in, if that is another one than the test's.
+    pub namespace: Option<Namespace>,
     /// Where its configuration, data and log are.
     pub dir: PathBuf,
     /// Its configuration file, as JSON.
@@ -37,12 +52,13 @@ impl Agent {
     /// Describes an agent that is not started yet.
     pub fn new(name: &str, host: IpAddr, dir: PathBuf, config: Value) -> Self {
         fs::create_dir_all(&dir).expect("a directory for the agent");
-        Self { name: name.to_owned(), host, dir, config, child: None }
+        let name = name.to_owned();
+        Self { name, host, front: host, namespace: None, dir, config, child: None }
     }
 
     /// Returns where it answers HTTP.
     pub fn http_addr(&self) -> SocketAddr {
-        SocketAddr::new(self.host, 8500)
+        SocketAddr::new(self.front, 8500)
     }
 
     /// Returns a client of its own connections.
@@ -75,16 +91,20 @@ impl Agent {
         assert!(self.child.is_none(), "{} runs already", self.name);
         let file = self.write_config();
         let log = File::options().create(true).append(true).open(self.log_path()).expect("a log");
-        let mut child = Command::new(binary())
+        let mut command = Command::new(binary());
+        command
             .arg("agent")
             .arg(format!("-config-file={}", file.display()))
             .env("CAUSEWAY_PARENT_PIPE", "1")
             .env("HOME", &self.dir)
             .stdin(Stdio::piped())
             .stdout(log.try_clone().expect("a second handle"))
-            .stderr(log)
-            .spawn()
-            .expect("the agent starts");
+            .stderr(log);
+        let child = match &self.namespace {
+            Some(namespace) => namespace.within(|| command.spawn()),
+            None => command.spawn(),
+        };
+        let mut child = child.expect("the agent starts");
         // Nothing is ever written: the pipe closes when this process ends, however it ends.
         child.stdin.as_mut().expect("a pipe").flush().expect("a pipe");
         self.child = Some(child);
@@ -139,6 +159,24 @@ impl Agent {
         let pid = self.child.as_ref().expect("it runs").id().to_string();
         let status = Command::new("kill").args([&format!("-{name}"), &pid]).status();
         assert!(status.expect("there is kill").success(), "kill -{name} {pid}");
+    }
+
+    /// Returns what the process takes of the machine.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn usage(&self) -> Usage {
+        let pid = self.child.as_ref().expect("it runs").id();
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
+        let field = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name));
+            line.and_then(|line| line.split_whitespace().next()?.parse().ok())
+        };
+        Usage {
+            files: fs::read_dir(format!("/proc/{pid}/fd")).expect("it runs").count(),
+            threads: field("Threads:").expect("Linux says so"),
+            resident_kib: field("VmRSS:").expect("Linux says so"),
+        }
     }
 
     /// Returns the path of its log.

@@ -138,13 +138,20 @@ impl Client {
             return Ok(None);
         }
         response.ok()?;
-        let list: Value = serde_json::from_slice(&response.body)?;
+        Entry::read(&response.body).map(Some)
+    }
+}
+
+impl Entry {
+    /// Reads the first of a list of entries.
+    pub fn read(body: &[u8]) -> Result<Self> {
+        let list: Value = serde_json::from_slice(body)?;
         let entry = &list[0];
         let value = entry["Value"].as_str().unwrap_or_default();
-        Ok(Some(Entry {
+        Ok(Entry {
             value: String::from_utf8(STANDARD.decode(value)?)?,
             modify_index: entry["ModifyIndex"].as_u64().context("no ModifyIndex")?,
-        }))
+        })
     }
 }
 

@@ -20,6 +20,7 @@ use uuid::Uuid;
 use super::{
     agent::{Agent, base_config},
     block::Block,
+    namespaces::Namespaces,
     relay::Relay,
     until,
 };
@@ -52,24 +53,37 @@ pub struct Cluster {
     pub relay: Option<Relay>,
     authority: Authority,
     gossip_key: String,
-    relayed: bool,
     dir: TempDir,
-    block: Block,
+    ground: Ground,
+}
+
+/// Where agents have their addresses from. Dropped after them.
+enum Ground {
+    /// Loopback addresses.
+    Loopback(Block),
+    /// The same, where each agent advertises another address than it binds.
+    Relayed(Block),
+    /// Hosts of their own.
+    Hosts(Namespaces),
 }
 
 impl Cluster {
     /// Describes the agents; nothing runs yet.
     pub fn plan(shapes: &[Shape]) -> Self {
-        Self::describe(shapes, false)
+        Self::describe(shapes, Ground::Loopback(Block::claim()))
+    }
+
+    /// The same, each agent on a host of its own, in their order.
+    pub fn plan_on(hosts: Namespaces, shapes: &[Shape]) -> Self {
+        Self::describe(shapes, Ground::Hosts(hosts))
     }
 
     /// The same with a relay between all agents.
     pub async fn plan_relayed(shapes: &[Shape]) -> Self {
-        let mut cluster = Self::describe(shapes, true);
-        let hosts: Vec<(IpAddr, IpAddr)> = (1..=cluster.agents.len())
-            .map(|number| u8::try_from(number).expect("few agents"))
-            .map(|number| (cluster.block.host(number), cluster.block.host(number + ADVERTISED)))
-            .collect();
+        let mut cluster = Self::describe(shapes, Ground::Relayed(Block::claim()));
+        let places = 0..cluster.agents.len();
+        let hosts: Vec<(IpAddr, IpAddr)> =
+            places.map(|place| (cluster.agents[place].host, cluster.advertised(place))).collect();
         cluster.relay = Some(Relay::bind(&hosts).await.expect("the block is ours"));
         cluster
     }
@@ -81,7 +95,7 @@ impl Cluster {
         cluster
     }
 
-    fn describe(shapes: &[Shape], relayed: bool) -> Self {
+    fn describe(shapes: &[Shape], ground: Ground) -> Self {
         let key = [Uuid::new_v4().into_bytes(), Uuid::new_v4().into_bytes()].concat();
         let now = Clock::System.now();
         let mut cluster = Self {
@@ -90,9 +104,8 @@ impl Cluster {
             authority: Authority::create("tests", Algorithm::EcdsaP256, now, DAYS)
                 .expect("an authority"),
             gossip_key: STANDARD.encode(key),
-            relayed,
             dir: tempfile::Builder::new().prefix("causeway-").tempdir().expect("a directory"),
-            block: Block::claim(),
+            ground,
         };
         let authority = cluster.authority.certificate_pem();
         std::fs::write(cluster.dir.path().join("ca.pem"), authority).expect("a file");
@@ -121,7 +134,10 @@ impl Cluster {
         let fellows = self.agents.iter().filter(|agent| agent.name.starts_with(&kind));
         let name = format!("{kind}{}", fellows.count() + 1);
         let number = u8::try_from(self.agents.len() + 1).expect("few agents");
-        let host = self.block.host(number);
+        let host = match &self.ground {
+            Ground::Loopback(block) | Ground::Relayed(block) => block.host(number),
+            Ground::Hosts(hosts) => hosts.lan(number),
+        };
         let dir = self.dir.path().join(&name);
         let mut config = base_config(&name, dc, host, &dir);
         let tls = self.issue(&dir, dc, role, &name, host);
@@ -132,12 +148,23 @@ impl Cluster {
         ] {
             config[key] = value;
         }
-        if self.relayed {
-            let advertised = self.block.host(number + ADVERTISED).to_string();
-            config["advertise_addr"] = json!(advertised);
-            config["advertise_addr_wan"] = json!(advertised);
+        let mut agent = Agent::new(&name, host, dir, config);
+        match &self.ground {
+            Ground::Loopback(_) => {}
+            Ground::Relayed(block) => {
+                let advertised = block.host(number + ADVERTISED);
+                agent.configure(json!({
+                    "advertise_addr": advertised,
+                    "advertise_addr_wan": advertised,
+                }));
+            }
+            Ground::Hosts(hosts) => {
+                agent.front = hosts.desk(number);
+                agent.namespace = Some(hosts.host(number));
+                agent.configure(json!({ "client_addr": agent.front }));
+            }
         }
-        self.agents.push(Agent::new(&name, host, dir, config));
+        self.agents.push(agent);
         self.agents.len() - 1
     }
 
@@ -146,6 +173,14 @@ impl Cluster {
         let identity =
             Identity::new(dc.parse().expect("a name"), role, Some(name.parse().expect("a name")));
         issue(&self.authority, &self.ca_file(), dir, identity, host)
+    }
+
+    /// Returns the hosts, if every agent has its own.
+    pub fn hosts(&self) -> Option<&Namespaces> {
+        match &self.ground {
+            Ground::Hosts(hosts) => Some(hosts),
+            Ground::Loopback(_) | Ground::Relayed(_) => None,
+        }
     }
 
     /// Returns the file of the authority's certificate.
@@ -308,19 +343,26 @@ impl Cluster {
         until(READY_MAX, "the servers agree on a leader", async || {
             let mut leaders = Vec::new();
             for place in &running {
-                let client = self.agents[*place].client().patient(Duration::from_secs(2));
-                let leader = client.json("/v1/status/leader").await;
-                leaders.push(leader.map_err(|error| format!("{error:#}"))?);
+                leaders.push(self.leader_of(*place, Duration::from_secs(2)).await?);
             }
             leaders.dedup();
-            let [Value::String(addr)] = leaders.as_slice() else {
-                return Err(format!("{leaders:?}"));
-            };
-            let host = addr.rsplit_once(':').map_or(addr.as_str(), |(host, _)| host);
-            let is = |place: &&usize| self.advertised(**place).to_string() == host;
-            running.iter().find(is).copied().ok_or_else(|| format!("{addr:?} does not run"))
+            match leaders.as_slice() {
+                [leader] if running.contains(leader) => Ok(*leader),
+                _ => Err(format!("{leaders:?} of {running:?}")),
+            }
         })
         .await
+    }
+
+    /// Asks an agent who leads its datacenter.
+    pub async fn leader_of(&self, place: usize, patience: Duration) -> Result<usize, String> {
+        let client = self.agents[place].client().patient(patience);
+        let leader = client.json("/v1/status/leader").await;
+        let leader = leader.map_err(|error| format!("{error:#}"))?;
+        let addr = leader.as_str().unwrap_or_default();
+        let host = addr.rsplit_once(':').map_or(addr, |(host, _)| host);
+        let is = |place: &usize| self.advertised(*place).to_string() == host;
+        (0..self.agents.len()).find(is).ok_or_else(|| format!("{addr:?} is no agent's"))
     }
 }
 

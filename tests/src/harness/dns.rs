@@ -1,6 +1,9 @@
 //! Questions to an agent's DNS interface.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    time::Duration,
+};
 
 use hickory_proto::{
     op::{Edns, Message, Query, ResponseCode},
@@ -57,7 +60,7 @@ impl Asker {
     /// Sends a datagram and returns the one that comes back.
     pub async fn send(self, bytes: &[u8]) -> Result<Vec<u8>, String> {
         let exchange = async {
-            let socket = UdpSocket::bind(SocketAddr::new(self.0.ip(), 0)).await?;
+            let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).await?;
             socket.connect(self.0).await?;
             socket.send(bytes).await?;
             let mut answer = vec![0; 65_536];

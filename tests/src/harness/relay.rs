@@ -13,7 +13,10 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     io,
     net::{IpAddr, SocketAddr},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -36,6 +39,7 @@ struct Way {
 #[derive(Debug)]
 pub struct Relay {
     ways: Arc<Mutex<BTreeMap<(IpAddr, IpAddr), Way>>>,
+    relayed: Arc<AtomicU64>,
     hosts: BTreeSet<IpAddr>,
     tasks: Vec<JoinHandle<()>>,
 }
@@ -45,6 +49,7 @@ struct Port {
     number: u16,
     sockets: BTreeMap<IpAddr, UdpSocket>,
     advertised: BTreeMap<IpAddr, IpAddr>,
+    relayed: Arc<AtomicU64>,
     /// Where agents that bind another port were seen: clients' links take any that is free.
     seen: Mutex<BTreeMap<IpAddr, u16>>,
 }
@@ -64,6 +69,7 @@ impl Relay {
     /// Listens at the advertised address of each agent: pairs of (bound, advertised).
     pub async fn bind(hosts: &[(IpAddr, IpAddr)]) -> io::Result<Self> {
         let ways: Arc<Mutex<BTreeMap<(IpAddr, IpAddr), Way>>> = Arc::default();
+        let relayed: Arc<AtomicU64> = Arc::default();
         let mut tasks = Vec::new();
         for number in PORTS {
             let mut sockets = BTreeMap::new();
@@ -71,13 +77,24 @@ impl Relay {
                 sockets.insert(*advertised, UdpSocket::bind((*advertised, number)).await?);
             }
             let advertised = hosts.iter().copied().collect();
-            let port = Arc::new(Port { number, sockets, advertised, seen: Mutex::default() });
+            let port = Arc::new(Port {
+                number,
+                sockets,
+                advertised,
+                relayed: relayed.clone(),
+                seen: Mutex::default(),
+            });
             for (bound, advertised) in hosts {
                 let (port, ways) = (Arc::clone(&port), Arc::clone(&ways));
                 tasks.push(tokio::spawn(relay(port, ways, *advertised, *bound)));
             }
         }
-        Ok(Self { ways, hosts: hosts.iter().map(|(bound, _)| *bound).collect(), tasks })
+        Ok(Self { ways, relayed, hosts: hosts.iter().map(|(bound, _)| *bound).collect(), tasks })
+    }
+
+    /// Counts the packets that were sent on so far.
+    pub fn relayed(&self) -> u64 {
+        self.relayed.load(Ordering::Relaxed)
     }
 
     /// Cuts every way between these agents (by bound address) and all others.
@@ -97,6 +114,14 @@ impl Relay {
     /// Delays packets between these agents and all others, each way.
     pub fn delay(&self, hosts: &[IpAddr], delay: Duration) {
         self.change(hosts, |way| way.delay = delay);
+    }
+
+    /// Cuts these ways, from one agent to another, delays packets on all others, and heals what was
+    /// cut or delayed before.
+    pub fn only(&self, cut: &BTreeSet<(IpAddr, IpAddr)>, delay: Duration) {
+        let pairs = self.hosts.iter().flat_map(|one| self.hosts.iter().map(|other| (*one, *other)));
+        let ways = pairs.map(|pair| (pair, Way { cut: cut.contains(&pair), delay }));
+        *self.ways.lock().expect("nobody panics in here") = ways.collect();
     }
 
     /// Lets everything through again.
@@ -141,6 +166,7 @@ async fn relay(
         if way.cut {
             continue;
         }
+        port.relayed.fetch_add(1, Ordering::Relaxed);
         let to = port.of(bound);
         if way.delay.is_zero() {
             let _lost_like_any_packet = port.sockets[&source].send_to(&buffer[..len], to).await;

@@ -1,4 +1,4 @@
-//! Agents and servers that are cut off: what goes on, what is refused, and how it ends.
+//! Agents that are cut off from all servers: what goes on, what is refused, and how it ends.
 
 use std::{fs, time::Duration};
 
@@ -17,25 +17,25 @@ use tokio::task::JoinSet;
 use crate::dc1;
 
 /// How long a change may take until everybody concerned knows of it.
-const KNOWN_MAX: Duration = Duration::from_secs(40);
+pub(crate) const KNOWN_MAX: Duration = Duration::from_secs(40);
 
 /// Blocking queries that are under way at the moment of the cut.
 const WAITING: usize = 1000;
 
-const DNS: u16 = 8600;
+pub(crate) const DNS: u16 = 8600;
 
-const WEB: &str = "/v1/health/service/web";
-const STALE: &str = "/v1/health/service/web?stale";
-const CACHED: &str = "/v1/health/service/web?cached";
+pub(crate) const WEB: &str = "/v1/health/service/web";
+pub(crate) const STALE: &str = "/v1/health/service/web?stale";
+pub(crate) const CACHED: &str = "/v1/health/service/web?cached";
 
-async fn register(agent: &Agent, service: &str) {
+pub(crate) async fn register(agent: &Agent, service: &str) {
     let body = json!({ "ID": format!("{service}-{}", agent.name), "Name": service, "Port": 80 });
     let client = agent.client();
     client.put("/v1/agent/service/register", body.to_string()).await.unwrap().ok().unwrap();
 }
 
 /// The nodes in an answer of `health/service`, which has to be 200.
-fn nodes(response: &Response) -> Result<Vec<String>, String> {
+pub(crate) fn nodes(response: &Response) -> Result<Vec<String>, String> {
     response.ok().map_err(|error| format!("{error:#}"))?;
     let rows: Value = serde_json::from_slice(&response.body).map_err(|error| error.to_string())?;
     let name = |row: &Value| row["Node"]["Node"].as_str().map(str::to_owned);
@@ -43,7 +43,7 @@ fn nodes(response: &Response) -> Result<Vec<String>, String> {
 }
 
 /// Waits until an agent finds exactly these nodes, and returns the answer.
-async fn finds(client: &Client, path: &str, expected: &[&str]) -> Response {
+pub(crate) async fn finds(client: &Client, path: &str, expected: &[&str]) -> Response {
     until(KNOWN_MAX, &format!("{expected:?} at {path}"), async || {
         let response = client.get(path).await.map_err(|error| format!("{error:#}"))?;
         let found = nodes(&response)?;
@@ -53,7 +53,7 @@ async fn finds(client: &Client, path: &str, expected: &[&str]) -> Response {
 }
 
 /// Waits until DNS knows so many instances.
-async fn names_count(asker: &Asker, count: usize) {
+pub(crate) async fn names_count(asker: &Asker, count: usize) {
     until(KNOWN_MAX, &format!("{count} addresses by DNS"), async || {
         let (code, answers) = said(&asker.ask("web.service.consul", RecordType::A).await?);
         if answers.len() == count { Ok(()) } else { Err(format!("{code}: {answers:?}")) }
@@ -67,7 +67,7 @@ async fn standing(client: &Client) -> Result<String, String> {
     Ok(own["Stats"]["servers"]["standing"].as_str().unwrap_or_default().to_owned())
 }
 
-async fn stands(client: &Client, expected: &str) {
+pub(crate) async fn stands(client: &Client, expected: &str) {
     until(KNOWN_MAX, expected, async || match standing(client).await? {
         standing if standing == expected => Ok(()),
         standing => Err(standing),
@@ -76,7 +76,7 @@ async fn stands(client: &Client, expected: &str) {
 }
 
 /// What may not be stale is refused, with a reason.
-async fn refuses(client: &Client, reason: &str) {
+pub(crate) async fn refuses(client: &Client, reason: &str) {
     let catalog = json!({ "Node": "ext", "Address": "192.0.2.1" }).to_string();
     for (method, path, body) in [
         (Method::GET, WEB, ""),
@@ -89,66 +89,6 @@ async fn refuses(client: &Client, reason: &str) {
         let (status, text) = (response.status, response.text());
         assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR, "{method} {path}: {text}");
         assert!(text.contains(reason), "{method} {path}: {text}");
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_minority_goes_on_with_what_may_be_stale_and_refuses_the_rest() {
-    let mut cluster = Cluster::plan_relayed(&dc1(5, 3)).await;
-    for agent in &mut cluster.agents {
-        agent.configure(json!({
-            "performance": { "rpc_hold_timeout": "1s" },
-            "ports": { "dns": DNS, "https": -1 },
-        }));
-    }
-    cluster.launch().await;
-    let [inside, dies, outside] = [5, 6, 7];
-    for place in [inside, dies, outside] {
-        register(&cluster.agents[place], "web").await;
-    }
-    let name = |place: usize| cluster.agents[place].name.clone();
-    let names = [name(inside), name(dies), name(outside)];
-    let [inside_name, dies_name, outside_name] = names.each_ref().map(String::as_str);
-    let here = cluster.agents[inside].client();
-    let there = cluster.agents[outside].client();
-    for path in [WEB, STALE, CACHED] {
-        finds(&here, path, &[inside_name, dies_name, outside_name]).await;
-    }
-    let asker = Asker((cluster.agents[inside].host, DNS).into());
-    names_count(&asker, 3).await;
-
-    let cut: Vec<_> = [0, 1, inside, dies].map(|place| cluster.agents[place].host).to_vec();
-    cluster.relay.as_ref().unwrap().isolate(&cut);
-    stands(&here, "leaderless").await;
-    // Nodes beyond the cut are dead as far as anybody here can tell.
-    for path in [STALE, CACHED] {
-        let answer = finds(&here, path, &[inside_name, dies_name]).await;
-        assert_eq!(answer.header("x-consul-knownleader"), "false", "{path}");
-        assert_ne!(answer.header("x-consul-lastcontact"), "0", "{path}");
-    }
-    let cached = here.get(CACHED).await.unwrap();
-    assert_eq!(cached.header("x-cache"), "HIT");
-    refuses(&here, "No cluster leader").await;
-    register(&cluster.agents[inside], "late").await;
-    cluster.agents[dies].kill();
-    for path in [STALE, CACHED] {
-        finds(&here, path, &[inside_name]).await;
-    }
-    names_count(&asker, 1).await;
-    // The majority goes on, without those it can't see.
-    finds(&there, "/v1/health/service/web?passing", &[outside_name]).await;
-    until(KNOWN_MAX, "the majority takes writes", async || {
-        there.kv_put("majority", "yes").await.map_err(|error| format!("{error:#}"))
-    })
-    .await;
-
-    cluster.relay.as_ref().unwrap().heal();
-    stands(&here, "connected").await;
-    finds(&here, "/v1/health/service/web?passing", &[inside_name, outside_name]).await;
-    finds(&there, "/v1/health/service/late?consistent", &[inside_name]).await;
-    assert_eq!(here.kv_get("majority").await.unwrap().unwrap().value, "yes");
-    for (place, agent) in cluster.agents.iter_mut().enumerate() {
-        assert_eq!(agent.is_running(), place != dies, "{}", agent.name);
     }
 }
 

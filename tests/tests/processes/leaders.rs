@@ -21,8 +21,7 @@ const FREEZES: usize = 5;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_killed_leaders_lose_and_double_no_acknowledged_write() {
     let mut cluster = Cluster::start(&dc1(3, 1)).await;
-    let clients = cluster.agents.iter().cycle().take(6).map(|agent| agent.client()).collect();
-    let workload = Workload::start(clients, "load/", 4);
+    let workload = Workload::start(cluster.agents.iter().cycle().take(6), "load/", 4);
     for round in 0..ROUNDS {
         let leader = cluster.leader("dc1", None).await;
         cluster.agents[leader].kill();
@@ -38,14 +37,13 @@ async fn ten_killed_leaders_lose_and_double_no_acknowledged_write() {
     cluster.ready().await;
     let known = workload.known();
     assert!(known > 5 * ROUNDS, "only {known} operations were answered");
-    workload.finish(&cluster.agents[3].client()).await;
+    workload.finish(&cluster.agents[3]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_frozen_leader_holds_nobody_up_and_thaws_without_a_stale_answer() {
     let mut cluster = Cluster::start(&dc1(3, 1)).await;
-    let clients = cluster.agents.iter().map(|agent| agent.client()).collect();
-    let workload = Workload::start(clients, "load/", 4);
+    let workload = Workload::start(cluster.agents.iter(), "load/", 4);
     for round in 0..FREEZES {
         let leader = cluster.leader("dc1", None).await;
         let frozen = &cluster.agents[leader];
@@ -63,7 +61,7 @@ async fn a_frozen_leader_holds_nobody_up_and_thaws_without_a_stale_answer() {
         let entry = reading.await.unwrap().unwrap();
         assert_eq!(entry.expect("it was acknowledged").value, value);
     }
-    workload.finish(&cluster.agents[3].client()).await;
+    workload.finish(&cluster.agents[3]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

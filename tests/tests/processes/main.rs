@@ -13,6 +13,7 @@ mod datacenters;
 mod detour;
 mod disks;
 mod dns;
+mod flapping;
 mod handlers;
 mod intruders;
 mod leaders;
@@ -23,6 +24,8 @@ mod partitions;
 mod reload;
 mod runs;
 mod services;
+mod split;
+mod storms;
 mod traces;
 mod watches;
 

@@ -56,8 +56,7 @@ async fn a_minority_accepts_no_write_and_the_majority_goes_on() {
 async fn histories_over_partitions_of_every_server_are_linearizable() {
     let mut cluster = Cluster::plan_relayed(&dc1(3, 0)).await;
     cluster.launch().await;
-    let clients = cluster.agents.iter().cycle().take(6).map(|agent| agent.client()).collect();
-    let workload = Workload::start(clients, "load/", 4);
+    let workload = Workload::start(cluster.agents.iter().cycle().take(6), "load/", 4);
     for place in 0..3 {
         let host = cluster.agents[place].host;
         cluster.relay.as_ref().unwrap().isolate(&[host]);
@@ -70,5 +69,5 @@ async fn histories_over_partitions_of_every_server_are_linearizable() {
         cluster.relay.as_ref().unwrap().heal();
         cluster.ready().await;
     }
-    workload.finish(&cluster.agents[0].client()).await;
+    workload.finish(&cluster.agents[0]).await;
 }

@@ -41,11 +41,23 @@ impl Engine {
         for record in &packet.records {
             self.read(record, out);
         }
+        self.remind(from, packet.swim, out);
         match packet.note {
             Note::Plain => {}
             Note::Hello(reached) => self.welcome(from, reached, out),
             Note::Welcome(reached) => self.answered(reached, out),
             Note::Who => self.send_records(from, Note::Plain, [self.roster.me().record()], out),
+        }
+    }
+
+    /// Tells a member that speaks as an earlier start than the one that is known at its address: its
+    /// clock was set back, or it is held for failed as a life that it has forgotten. Nobody hears it
+    /// before it goes on as a later start than that.
+    fn remind(&self, from: SocketAddr, message: &[u8], out: &mut Vec<Output>) {
+        let Some(sender) = swim::sender(message) else { return };
+        let latest = self.roster.latest(sender.addr);
+        if let Some(record) = latest.filter(|record| record.stamp.boot > sender.boot) {
+            self.send_records(from, Note::Plain, [record], out);
         }
     }
 

@@ -220,6 +220,15 @@ impl Roster {
         self.peers.get(&addr).copied()
     }
 
+    /// Returns the record of the member at an address, stamped as the latest start that was heard of
+    /// there: SWIM may know of one whose own record never came.
+    pub(crate) fn latest(&self, addr: SocketAddr) -> Option<Record> {
+        let entry = self.entries.get(self.owners.get(&addr)?)?;
+        let heard = self.peers.get(&addr).map_or(0, |peer| peer.boot);
+        let record = entry.record();
+        Some(Record { stamp: record.stamp.max(Stamp::first(heard)), ..record })
+    }
+
     /// Returns the addresses that answer, but nobody said for whom.
     pub(crate) fn unknown(&self) -> &BTreeSet<SocketAddr> {
         &self.unknown

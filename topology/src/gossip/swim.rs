@@ -166,6 +166,12 @@ impl Swim {
     }
 }
 
+/// Returns who sent a message.
+pub(crate) fn sender(message: &[u8]) -> Option<Identity> {
+    let (header, _rest) = postcard::take_from_bytes::<foca::Header<Identity>>(message).ok()?;
+    Some(header.src)
+}
+
 /// Makes a standing of its parts.
 pub(crate) fn standing(addr: SocketAddr, boot: u64, incarnation: u16, state: State) -> Standing {
     foca::Member::new(Identity { addr, boot }, incarnation, state)

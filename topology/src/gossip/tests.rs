@@ -252,6 +252,28 @@ fn a_node_whose_clock_went_back_comes_back() {
 }
 
 #[test]
+fn a_node_whose_clock_went_back_hears_it_from_whoever_remembers() {
+    for seed in 0..20 {
+        let mut net = Network::lan(seed, 3, 2);
+        settle(&mut net, 10.0);
+        // All servers are started anew, one with a clock that was set back: only clients remember.
+        for server in 0..3 {
+            net.kill(addr(server));
+        }
+        let before = net.packets;
+        for server in 0..3 {
+            let boot = if server == 1 { 5 } else { 2_000_000 };
+            net.boot_as(profile(&format!("s{server}"), "dc1", server), boot);
+            net.input(addr(server), Input::Join((0..3).map(addr).collect()));
+        }
+        settle(&mut net, 5.0);
+        net.run(secs(10.0));
+        assert!(net.agrees(), "{}", net.table());
+        assert!(net.packets - before < 1_000, "{} packets", net.packets - before);
+    }
+}
+
+#[test]
 fn a_node_that_moved_is_found_at_its_new_address() {
     let mut net = Network::lan(1, 3, 3);
     settle(&mut net, 10.0);

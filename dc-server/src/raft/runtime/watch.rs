@@ -29,16 +29,21 @@ pub struct Receiver<T> {
     changed: Arc<Notify>,
 }
 
+/// Makes a channel that holds a value.
+pub(in crate::raft) fn channel<T>(init: T) -> (Sender<T>, Receiver<T>) {
+    let (sender, receiver) = watch::channel(init);
+    let changed = Arc::new(Notify::new());
+    let sender = Sender { value: Some(sender), changed: changed.clone() };
+    (sender, Receiver { value: receiver, changed })
+}
+
 impl Watch for OrderedWatch {
     type Sender<T: OptionalSend + OptionalSync> = Sender<T>;
     type Receiver<T: OptionalSend + OptionalSync> = Receiver<T>;
     type Ref<'a, T: OptionalSend + 'a> = watch::Ref<'a, T>;
 
     fn channel<T: OptionalSend + OptionalSync>(init: T) -> (Sender<T>, Receiver<T>) {
-        let (sender, receiver) = watch::channel(init);
-        let changed = Arc::new(Notify::new());
-        let sender = Sender { value: Some(sender), changed: changed.clone() };
-        (sender, Receiver { value: receiver, changed })
+        channel(init)
     }
 }
 
@@ -65,6 +70,17 @@ impl<T> Drop for Sender<T> {
     }
 }
 
+impl<T> Sender<T> {
+    /// Changes the value, if `modify` says that it did.
+    pub(in crate::raft) fn send_if_modified(&self, modify: impl FnOnce(&mut T) -> bool) -> bool {
+        let modified = self.value().send_if_modified(modify);
+        if modified {
+            self.changed.notify_waiters();
+        }
+        modified
+    }
+}
+
 impl<T: OptionalSend + OptionalSync> WatchSender<OrderedWatch, T> for Sender<T> {
     fn send(&self, value: T) -> Result<(), SendError<T>> {
         self.value().send(value).map_err(|error| SendError(error.0))?;
@@ -73,11 +89,7 @@ impl<T: OptionalSend + OptionalSync> WatchSender<OrderedWatch, T> for Sender<T> 
     }
 
     fn send_if_modified<F: FnOnce(&mut T) -> bool>(&self, modify: F) -> bool {
-        let modified = self.value().send_if_modified(modify);
-        if modified {
-            self.changed.notify_waiters();
-        }
-        modified
+        Sender::send_if_modified(self, modify)
     }
 
     fn borrow_watched(&self) -> watch::Ref<'_, T> {
@@ -95,8 +107,24 @@ impl<T> Clone for Receiver<T> {
     }
 }
 
-impl<T: OptionalSend + OptionalSync> WatchReceiver<OrderedWatch, T> for Receiver<T> {
-    async fn changed(&mut self) -> Result<(), RecvError> {
+impl<T> Receiver<T> {
+    /// Returns the value as it is now; a lock while it is held.
+    pub fn borrow(&self) -> watch::Ref<'_, T> {
+        self.value.borrow()
+    }
+
+    /// Returns the value as it is now, which then counts as seen; a lock while it is held.
+    pub fn borrow_and_update(&mut self) -> watch::Ref<'_, T> {
+        self.value.borrow_and_update()
+    }
+
+    /// Has the value as it is now count as seen.
+    pub fn mark_unchanged(&mut self) {
+        self.value.mark_unchanged();
+    }
+
+    /// Waits for a value that has not been seen. Fails when nobody can send one any more.
+    pub async fn changed(&mut self) -> Result<(), watch::error::RecvError> {
         loop {
             // Registered before it is looked at: no change between the two is missed.
             let mut woken = pin!(self.changed.notified());
@@ -108,18 +136,35 @@ impl<T: OptionalSend + OptionalSync> WatchReceiver<OrderedWatch, T> for Receiver
                 std::future::poll_fn(|cx| Poll::Ready(change.as_mut().poll(cx))).await
             };
             match change {
-                Poll::Ready(changed) => return changed.map_err(|_| RecvError(())),
+                Poll::Ready(changed) => return changed,
                 Poll::Pending => woken.await,
             }
         }
     }
 
+    /// Waits until a value is as wanted. Fails when nobody can send one any more.
+    pub async fn wait_for(
+        &mut self,
+        mut wanted: impl FnMut(&T) -> bool,
+    ) -> Result<(), watch::error::RecvError> {
+        while !wanted(&self.borrow_and_update()) {
+            self.changed().await?;
+        }
+        Ok(())
+    }
+}
+
+impl<T: OptionalSend + OptionalSync> WatchReceiver<OrderedWatch, T> for Receiver<T> {
+    async fn changed(&mut self) -> Result<(), RecvError> {
+        Receiver::changed(self).await.map_err(|_| RecvError(()))
+    }
+
     fn borrow_watched(&self) -> watch::Ref<'_, T> {
-        self.value.borrow()
+        self.borrow()
     }
 
     fn borrow_and_update(&mut self) -> watch::Ref<'_, T> {
-        self.value.borrow_and_update()
+        Receiver::borrow_and_update(self)
     }
 }
 

@@ -4,6 +4,8 @@
 # make fix      formats, and applies what clippy can mend by itself
 # make bench    measures Causeway and Consul side by side (docs/benchmarks.md)
 # make bench-services  the same for services, checks, DNS and agents that are cut off
+# make bench-federation  reads at a distance, what mirrors cost, how soon a loss is known; 40 minutes
+# make bench-failover  how soon another datacenter answers, what a policy costs, prepared queries beside Consul; 15 minutes
 # make fuzz     feeds every parser of untrusted bytes for FUZZ_SECONDS (60) each
 # make clients  the life of a service with clients that others wrote: py-consul, python-consul, dig, HAProxy
 # make release  one static binary: target/static/x86_64-unknown-linux-gnu/release/causeway
@@ -15,7 +17,7 @@ DENY_VERSION := 0.20.2
 ADVISORIES := $(wildcard $(or $(CARGO_HOME),$(HOME)/.cargo)/advisory-dbs)
 TARGET := $(shell rustc -vV | sed -n 's/^host: //p')
 
-.PHONY: demo build test verify fmt clippy doc deny bench bench-services fix fuzz clients release
+.PHONY: demo build test verify fmt clippy doc deny bench bench-services bench-federation bench-failover fix fuzz clients release
 
 demo:
 	$(CARGO) build --locked --release --bin causeway
@@ -67,6 +69,22 @@ bench-services:
 	BENCH=$(BENCH) CANDIDATE=$(CURDIR)/target/release/causeway tests/bench/services.py --system candidate --system consul \
 		--only register --only health --only name_service --only service_watch --only idle_checks \
 		--only cached_services --only cut_off --only catalog $(BENCH_FLAGS)
+
+# Causeway alone, with a relay between the datacenters.
+bench-federation:
+	$(CARGO) build --locked --release --bin causeway
+	BENCH=$(BENCH) CANDIDATE=$(CURDIR)/target/release/causeway REPETITIONS=$(or $(REPETITIONS),20) \
+		tests/bench/federation.py --system tests/bench/federation.py:Relayed \
+		--only remote_reads --only mirror_traffic --only crowd --only losses $(BENCH_FLAGS)
+
+# The first two with a relay between the datacenters.
+bench-failover:
+	$(CARGO) build --locked --release --bin causeway
+	$(BENCH)/get_peers.sh
+	BENCH=$(BENCH) CANDIDATE=$(CURDIR)/target/release/causeway REPETITIONS=$(or $(REPETITIONS),20) \
+		tests/bench/failover.py --system tests/bench/failover.py:Relayed --only policy_cost --only failovers $(BENCH_FLAGS)
+	BENCH=$(BENCH) CANDIDATE=$(CURDIR)/target/release/causeway \
+		tests/bench/failover.py --system candidate --system consul --only prepared_queries $(BENCH_FLAGS)
 
 # What makes a parser panic is saved to tests/corpus, where `make test` finds it again.
 fuzz:

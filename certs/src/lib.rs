@@ -24,6 +24,8 @@ mod verify;
 
 pub mod link;
 
+pub mod initial;
+
 pub mod https;
 
 pub mod complaints;

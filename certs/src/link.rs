@@ -37,6 +37,7 @@ mod endpoint;
 mod frame;
 mod heartbeat;
 mod ids;
+mod routes;
 mod serve;
 mod standing;
 mod table;
@@ -51,7 +52,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 use topology::{Datacenter, NodeName, Role};
 
-pub use self::{endpoint::Endpoint, frame::understands, sockets::Sockets};
+pub use self::{endpoint::Endpoint, frame::understands, routes::Routes, sockets::Sockets};
 pub use crate::verify::{Accept, Expect};
 use crate::{identity::Identity, store::Keys};
 

@@ -48,6 +48,8 @@ pub enum Accept {
     OwnDatacenter(Datacenter),
     /// The servers of any datacenter.
     Servers,
+    /// Every agent of any datacenter.
+    Agents,
 }
 
 /// Why a holder is not who it has to be.
@@ -102,6 +104,31 @@ impl Expect {
         // A node's name may be too long for a DNS label.
         named.filter(|name| ServerName::try_from(name.as_str()).is_ok()).unwrap_or(role)
     }
+
+    /// Reads who is expected from the TLS server name of one who dials; `None` for a name that means nothing.
+    pub fn from_server_name(name: &str) -> Option<Self> {
+        let name = name.to_ascii_lowercase();
+        let name = name.strip_suffix(crate::identity::CAUSEWAY_DOMAIN)?.strip_suffix('.')?;
+        let in_dc = name.rsplit_once('.').and_then(|(before, dc)| {
+            let (role, node) = role_at_end(before)?;
+            Some(Self { dc: Some(Datacenter::new(dc).ok()?), role, node })
+        });
+        in_dc.or_else(|| {
+            let (role, node) = role_at_end(name)?;
+            Some(Self { dc: None, role, node })
+        })
+    }
+}
+
+/// Reads `role` or `node.role`.
+fn role_at_end(name: &str) -> Option<(Role, Option<NodeName>)> {
+    [Role::Server, Role::Client].into_iter().find_map(|role| {
+        let before = name.strip_suffix(role.as_str())?;
+        match before {
+            "" => Some((role, None)),
+            node => Some((role, Some(NodeName::new(node.strip_suffix('.')?).ok()?))),
+        }
+    })
 }
 
 impl fmt::Display for Expect {
@@ -122,6 +149,7 @@ impl Accept {
         let accepted = match self {
             Accept::OwnDatacenter(dc) => peer.dc == *dc,
             Accept::Servers => peer.role == Role::Server,
+            Accept::Agents => true,
         };
         if accepted { Ok(()) } else { Err(Unexpected::new(peer, self)) }
     }
@@ -132,6 +160,7 @@ impl fmt::Display for Accept {
         match self {
             Accept::OwnDatacenter(dc) => write!(f, "a node of {dc}"),
             Accept::Servers => f.write_str("a server"),
+            Accept::Agents => f.write_str("an agent"),
         }
     }
 }

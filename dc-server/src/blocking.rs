@@ -43,28 +43,34 @@ impl Waits {
     }
 }
 
-/// Adds the jitter to a wait.
-fn stretched(wait: Duration, seed: u64) -> Duration {
+/// Adds the jitter to a wait; `seed` decides it.
+pub fn stretched(wait: Duration, seed: u64) -> Duration {
     let jitter_max = (wait / JITTER_PART).as_nanos() as u64;
     wait + Duration::from_nanos(SmallRng::seed_from_u64(seed).random_range(0..=jitter_max))
 }
 
 /// Answers a question about the state, waiting for a change if asked to.
 ///
-/// The caller has made sure that the state is fresh enough. `seed` decides the jitter.
+/// The caller has made sure that the state is fresh enough, and says how long ago the leader was
+/// heard: it is asked before the state is looked at for the last time, so that whatever happens in between
+/// (the process may be stopped for minutes) the answer is no older than it says. `seed` decides the jitter.
 pub async fn answer(
     view: &View,
     answers: &Answers,
     question: &Question,
     blocking: Option<Blocking>,
     seed: u64,
+    last_contact: impl FnOnce() -> Duration,
 ) -> Result<Answer, AskError> {
     if let Some(blocking) = blocking.filter(|blocking| blocking.index > 0) {
         query::check(question)?;
         let until = Instant::now() + stretched(blocking.wait, seed);
         wait(view, question, blocking.index, until).await;
     }
-    answers.answer(&view.load(), question)
+    let last_contact = last_contact();
+    let mut answer = answers.answer(&view.load(), question)?;
+    answer.meta.last_contact = last_contact;
+    Ok(answer)
 }
 
 async fn wait(view: &View, question: &Question, mut above: u64, until: Instant) {

@@ -3,7 +3,7 @@
 //! A command is a module with a constant [`Command`]: name, one line about it, help, flags and
 //! what runs it. Clients of an agent's HTTP interface run to their end on the caller's thread
 //! and write to an [`Io`], so that tests see all that a person would; commands that are
-//! programs of their own (`agent`, `topology`, `drill`) take their words and are awaited.
+//! programs of their own (`agent`, `gateway`, `topology`, `drill`) take their words and are awaited.
 //!
 //! Exit codes are Consul's: 0, 1 for errors, 2 where a command found nothing to say, 127 for a
 //! command that does not exist.
@@ -15,6 +15,10 @@ pub mod flags;
 pub mod topology;
 
 mod catalog;
+mod config;
+mod failover;
+mod federation;
+mod gateway;
 mod info;
 mod join;
 mod keygen;
@@ -25,6 +29,7 @@ mod members;
 mod monitor;
 mod operator;
 mod reload;
+mod rtt;
 mod run;
 mod services;
 mod table;
@@ -55,7 +60,16 @@ const COMMANDS: &[&Command] = &[
     &catalog::DATACENTERS,
     &catalog::NODES,
     &catalog::SERVICES,
+    &config::DELETE,
+    &config::LIST,
+    &config::READ,
+    &config::WRITE,
+    &failover::EXPLAIN,
+    &federation::remove::COMMAND,
+    &federation::status::COMMAND,
+    &federation::timeline::COMMAND,
     &leave::FORCE_LEAVE,
+    &gateway::COMMAND,
     &info::COMMAND,
     &join::COMMAND,
     &keygen::COMMAND,
@@ -71,6 +85,7 @@ const COMMANDS: &[&Command] = &[
     &monitor::COMMAND,
     &operator::RAFT_LIST_PEERS,
     &reload::COMMAND,
+    &rtt::COMMAND,
     &services::DEREGISTER,
     &services::REGISTER,
     &tls::CA_CREATE,
@@ -84,6 +99,9 @@ const COMMANDS: &[&Command] = &[
 /// Every group of commands: name, one line about it.
 const GROUPS: &[(&str, &str)] = &[
     ("catalog", "Look at what the servers know"),
+    ("config", "Look after what operators want of services"),
+    ("failover", "Look at where lookups go when a datacenter is lost"),
+    ("federation", "Look after the federation of datacenters"),
     ("kv", "Interact with the key-value store"),
     ("operator", "Tools for operators of a cluster"),
     ("operator raft", "Look at Raft"),

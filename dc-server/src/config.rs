@@ -62,6 +62,12 @@ pub fn services_in(paths: &[PathBuf]) -> Result<Vec<serde_json::Value>, Problems
     Ok(found)
 }
 
+/// Reads an object in HCL or JSON; `name` is what errors call the text, and tells the syntax if it ends so.
+pub fn value_in(name: &str, body: String) -> Result<serde_json::Value, Problems> {
+    let content = Text::of(name, body).parse();
+    content.map(|content| content.value).map_err(|problem| Problems(vec![problem]))
+}
+
 /// Reads what a command line asks for and builds the configuration.
 pub fn load(request: &Request, host: &Host) -> Result<Loaded, Problems> {
     let texts = source::read(&request.paths, request.format)?;

@@ -4,6 +4,9 @@
 //! DATA-DIR/
 //!   lock       held while an agent runs here
 //!   node-id    the identity of this directory, a UUID made when it is first used
+//!   cluster-id the cluster that a server was of last
+//!   wan-removed.json
+//!              the datacenters that were removed from the federation
 //!   raft/      a server's log and snapshots
 //!   cache      what servers said of the catalog, for when they don't answer
 //! ```

@@ -3,6 +3,7 @@
 //! ```text
 //! loop {
 //!     way::decide ──┬─▶ Datacenter   envelope to one of its servers; its answer is the answer
+//!                   ├─▶ Mirror       what this server knows of another datacenter
 //!                   ├─▶ Local        status, stale reads: what this server has
 //!                   ├─▶ Here         write: Raft; read: confirm leadership, answer from the state
 //!                   ├─▶ Leader       the same ask, to the leader
@@ -13,8 +14,17 @@
 //! ```
 //!
 //! Repeating is safe: a write carries its request id and applies once. What can't be decided
-//! within the hold time fails with [`AskError::NoLeader`]; what was sent and not answered by the
-//! deadline fails with [`AskError::Deadline`], which says that it may have been applied.
+//! within the hold time fails with [`AskError::NoLeader`], or with [`AskError::Lost`] when it is a write
+//! that a leader may have applied; what was sent and not answered by the deadline fails with
+//! [`AskError::Deadline`], which leaves that open, too.
+
+mod abroad;
+mod again;
+mod explain;
+mod gather;
+mod primary;
+mod removal;
+mod union;
 
 pub mod way;
 
@@ -35,7 +45,9 @@ use lan_agent::{
         Answer, Ask, AskError, Consistency, Meta, Question,
         wire::{decode_reply, encode_ask},
     },
+    catalog::{Lookup, Subject},
     pool::Pool,
+    refuge::Refuges,
     remote::ASK,
     standing::Standing,
 };
@@ -45,14 +57,25 @@ use tokio::{
 };
 use topology::Datacenter;
 use tracing::{Instrument, debug};
-use wan_federation::{Effect, Envelope, Federation, ForwardError, Forwarded};
+use wan_federation::{Effect, Federation, ForwardError};
 
 use crate::{
     blocking::{self, Waits},
-    dispatch::way::{Leadership, Origin, Way},
+    coordinates::{self, Inbox},
+    dispatch::{
+        abroad::{answer_of, envelope, forward_error},
+        again::{Again, Attempts, another_leads},
+        way::{Leadership, Map, Origin, Scene, Way},
+    },
+    failover::{Failover, Own},
     metrics::Ways,
+    mirror::{
+        self, Mirrors,
+        rule::{self, Use},
+    },
     query::{self, Answers},
-    raft::{Leader, Leadership as Leading, Raft, RaftError, Read, Watching},
+    raft::{Leader, Raft, Read},
+    removals::Removals,
     state::{Command, Op},
     status,
 };
@@ -60,33 +83,50 @@ use crate::{
 /// How long a request that needs a leader waits before it looks again, when nothing told it to.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
+/// How long another datacenter is waited for by those who may be answered from its mirror.
+const PATIENCE_MAX: Duration = Duration::from_secs(1);
+
 /// What the dispatch needs to reach everyone.
 pub struct Dispatch {
-    home: Datacenter,
+    map: Map,
     raft: Raft,
     link: Endpoint,
     federation: Option<Federation>,
+    removals: Removals,
     pool: Pool,
     standing: watch::Receiver<Standing>,
     patience: Patience,
     under_way: AtomicU64,
     jitter: AtomicU64,
     answers: Answers,
+    mirrors: Mirrors,
+    failover: Failover,
+    coordinates: Inbox,
     ways: Ways,
 }
 
 /// Who a dispatch reaches the others by.
 pub struct Parts {
+    /// Which datacenter it serves, and which one writes for all.
+    pub map: Map,
     /// What the datacenter agrees on.
     pub raft: Raft,
     /// The way to the other servers.
     pub link: Endpoint,
     /// The way to other datacenters; `None` when it is disabled.
     pub federation: Option<Federation>,
+    /// Keeps which datacenters were removed.
+    pub removals: Removals,
     /// The LAN pool.
     pub pool: Pool,
     /// Whether there is a leader, and since when.
     pub standing: watch::Receiver<Standing>,
+    /// What is known of other datacenters.
+    pub mirrors: Mirrors,
+    /// Who answers for services that have too few healthy instances.
+    pub failover: Failover,
+    /// Writes where nodes are.
+    pub coordinates: Inbox,
 }
 
 /// How long requests are waited with.
@@ -101,22 +141,6 @@ pub struct Patience {
 /// Counts a request while it is under way.
 struct UnderWay<'a>(&'a AtomicU64);
 
-/// Why an attempt did not end the request.
-enum Again {
-    /// Somebody else leads, or nobody: look again.
-    LeaderChanged,
-    /// The same, and what was sent may have been applied.
-    Lost,
-    /// It is over.
-    Failed(AskError),
-}
-
-impl From<AskError> for Again {
-    fn from(error: AskError) -> Self {
-        Again::Failed(error)
-    }
-}
-
 impl Drop for UnderWay<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
@@ -125,21 +149,30 @@ impl Drop for UnderWay<'_> {
 
 impl Dispatch {
     /// Puts a dispatch together; `seed` decides the jitter of blocking queries.
-    pub fn new(home: Datacenter, parts: Parts, patience: Patience, seed: u64) -> Arc<Self> {
-        let Parts { raft, link, federation, pool, standing } = parts;
+    pub fn new(parts: Parts, patience: Patience, seed: u64) -> Arc<Self> {
+        let Parts { map, raft, link, federation, removals, pool, standing, mirrors, .. } = parts;
         Arc::new(Self {
-            answers: Answers::new(home.clone()),
-            home,
+            answers: Answers::new(map.home.clone()),
+            map,
             raft,
             link,
             federation,
+            removals,
             pool,
             standing,
             patience,
             under_way: AtomicU64::new(0),
             jitter: AtomicU64::new(seed),
+            mirrors,
+            failover: parts.failover,
+            coordinates: parts.coordinates,
             ways: Ways::resolve(),
         })
+    }
+
+    /// Returns what is known of other datacenters.
+    pub fn mirrors(&self) -> &Mirrors {
+        &self.mirrors
     }
 
     /// Returns how many requests are under way.
@@ -163,39 +196,41 @@ impl Dispatch {
     async fn find_way(&self, ask: &Ask, origin: Origin) -> Result<Answer, AskError> {
         let mut leadership = self.raft.leadership();
         let mut patience = self.patience_for_leader();
-        let mut none = AskError::NoLeader;
+        let mut attempts = Attempts::new(ask.question.reads());
         loop {
             leadership.mark_unchanged();
             let leader = self.raft.leader();
-            let way = way::decide(ask, origin, &self.home, self.leadership(&leader));
+            let scene = self.scene(ask, &leader);
+            let way = way::decide(ask, origin, &self.map, scene);
             debug!(?way, ?origin, "ask");
             self.ways.count(&way);
             let outcome = match way {
+                Way::Datacenter(dc) if scene.mirror == Use::Last => {
+                    return self.forward_or_mirror(ask, dc).await;
+                }
                 Way::Datacenter(dc) => return self.forward(ask, dc).await,
+                Way::Mirror(dc) => return self.answer_from_mirror(ask, dc).await,
                 Way::Local => return self.answer_locally(ask).await,
                 Way::Here => self.answer_as_leader(ask).await,
                 Way::Leader => {
-                    tokio::select! {
-                        biased;
-                        outcome = self.pass_on(ask, &leader) => outcome,
-                        // A leader that was replaced may be dead: nobody waits until that is certain.
-                        () = another_leads(&mut leadership, &leader) => Err(Again::LeaderChanged),
-                    }
+                    // A leader that was replaced may be dead: nobody waits until that is certain.
+                    let another = another_leads(&mut leadership, &leader);
+                    again::unless(another, self.pass_on(ask, &leader)).await
                 }
                 Way::Detour => self.detour(ask).await,
                 Way::Await => Err(Again::LeaderChanged),
+                Way::NotPrimary => return Err(primary::mistaken(&self.map)),
             };
             match outcome {
                 Ok(answer) => return Ok(answer),
-                Err(Again::Failed(error)) => return Err(error),
-                Err(Again::Lost) if !ask.question.reads() => none = lost(),
-                Err(Again::Lost | Again::LeaderChanged) => {}
+                Err(again) => attempts.see(again)?,
             }
             match origin {
                 // Who passed it on looks again.
-                Origin::Follower => return Err(AskError::NoLeader),
-                Origin::Detour => return Err(none),
-                Origin::Agent | Origin::Federation if patience.is_zero() => return Err(none),
+                Origin::Follower | Origin::Detour => return Err(attempts.in_vain()),
+                Origin::Agent | Origin::Federation if patience.is_zero() => {
+                    return Err(attempts.in_vain());
+                }
                 Origin::Agent | Origin::Federation => {}
             }
             let began = Instant::now();
@@ -214,6 +249,22 @@ impl Dispatch {
         let standing = self.standing.borrow();
         let waited = if standing.is_led() { Duration::ZERO } else { standing.since.elapsed() };
         self.patience.leader.saturating_sub(waited)
+    }
+
+    fn scene(&self, ask: &Ask, leader: &Option<Leader>) -> Scene {
+        Scene {
+            leadership: self.leadership(leader),
+            // It takes a lock, and nearly nobody wants to know.
+            last_contact: ask.max_stale.map_or(Duration::ZERO, |_| self.raft.last_contact()),
+            mirror: ask.dc.as_ref().map_or(Use::Never, |dc| self.use_of_mirror(ask, dc)),
+        }
+    }
+
+    /// Decides what may be done with the mirror of another datacenter.
+    fn use_of_mirror(&self, ask: &Ask, dc: &Datacenter) -> Use {
+        let Some(mirror) = self.mirrors.get(dc) else { return Use::Never };
+        let lost = self.federation.as_ref().is_none_or(|it| it.holds_for_lost(dc));
+        rule::choose(ask, mirror.held(&ask.question, lost), self.mirrors.bounds())
     }
 
     fn leadership(&self, leader: &Option<Leader>) -> Leadership {
@@ -235,7 +286,21 @@ impl Dispatch {
         match &ask.question {
             Question::StatusLeader => Ok(status::leader(&self.raft)),
             Question::StatusPeers => Ok(status::peers(&self.raft)),
-            Question::Datacenters => Ok(status::datacenters(&self.home, self.federation.as_ref())),
+            Question::Datacenters => {
+                Ok(status::datacenters(&self.map.home, self.federation.as_ref()))
+            }
+            Question::Refuges => Ok(status::refuges(self.federation.as_ref())),
+            Question::CoordinateDatacenters => {
+                Ok(coordinates::wan::answer(&self.map.home, self.federation.as_ref()))
+            }
+            Question::FederationStatus => self.federation_status(ask).await,
+            Question::FederationTimeline { about, scope } => {
+                self.federation_timeline(ask, about.as_ref(), *scope).await
+            }
+            Question::Union(union) => self.unite(ask, union).await,
+            Question::FederationRemove { dc, removing } => {
+                self.remove_datacenter(dc, *removing).await
+            }
             question if !self.raft.ever_contacted() => {
                 debug!(?question, "stale read before the first contact with a leader");
                 Err(AskError::NoLeader)
@@ -245,55 +310,78 @@ impl Dispatch {
     }
 
     async fn answer_as_leader(&self, ask: &Ask) -> Result<Answer, Again> {
-        if let Some(op) = Op::from_question(&ask.question) {
+        if let Question::CoordinateUpdate(update) = &ask.question {
+            return Ok(self.coordinates.put(update.clone()).await?);
+        }
+        if let Some(op) = Op::from_question(&ask.question)? {
             query::check(&ask.question)?;
+            query::check_room(&self.raft.view().load(), &op)?;
             let command = Command::new(Some(ask.request), &op);
-            let applied = self.raft.write(command).await.map_err(again)?;
+            let applied = self.raft.write(command).await.map_err(Again::from)?;
             return Ok(self.answers.written(&applied)?);
         }
         let certainty = match ask.consistency {
             Consistency::Consistent => Read::Index,
             Consistency::Default | Consistency::Stale => Read::Lease,
         };
-        self.raft.confirm(certainty).await.map_err(again)?;
+        self.raft.confirm(certainty).await.map_err(Again::from)?;
         let answer = self.read(ask).await?;
         if ask.blocking.is_some() {
             // Minutes may have passed: who waited must not get the last words of a deposed leader.
-            self.raft.confirm(certainty).await.map_err(again)?;
+            self.raft.confirm(certainty).await.map_err(Again::from)?;
         }
         Ok(answer)
     }
 
     /// Answers a read from the state as it is here.
     async fn read(&self, ask: &Ask) -> Result<Answer, AskError> {
+        let own = Own { view: self.raft.view(), answers: &self.answers };
         let answer = match &ask.question {
-            Question::RaftConfiguration => status::configuration(&self.raft, &self.pool.members()),
+            Question::RaftConfiguration => {
+                let last_contact = self.raft.last_contact();
+                let answer = status::configuration(&self.raft, &self.pool.members());
+                Answer { meta: Meta { last_contact, ..answer.meta }, ..answer }
+            }
+            Question::Feed(feed) => {
+                let contact = || self.raft.last_contact();
+                mirror::feed_answer(self.raft.view(), feed, ask, contact).await
+            }
+            Question::FailoverExplain(explain) => self.explain(ask, explain).await?,
+            Question::Lookup(lookup) if self.may_fail_over(ask, own, lookup) => {
+                let blocking = ask.blocking.map(|blocking| self.patience.waits.hold(blocking));
+                let contact = || self.raft.last_contact();
+                self.failover.answer(own, lookup, blocking, contact).await?
+            }
             question => {
                 let blocking = ask.blocking.map(|blocking| self.patience.waits.hold(blocking));
                 let seed = self.jitter.fetch_add(1, Ordering::Relaxed);
-                blocking::answer(self.raft.view(), &self.answers, question, blocking, seed).await?
+                let (view, contact) = (self.raft.view(), || self.raft.last_contact());
+                blocking::answer(view, &self.answers, question, blocking, seed, contact).await?
             }
         };
         let meta = Meta {
             known_leader: Some(self.raft.leader().is_some()),
-            last_contact: self.raft.last_contact(),
             consistency: ask.consistency,
             ..answer.meta
         };
         Ok(Answer { meta, ..answer })
     }
 
+    /// Tells whether others than the own instances may answer a lookup. Who names a datacenter wants that one's answer
+    /// and nothing else, but where it goes itself is a query's own business.
+    fn may_fail_over(&self, ask: &Ask, own: Own<'_>, lookup: &Lookup) -> bool {
+        let is_query = matches!(lookup.subject, Subject::Query(_));
+        (ask.dc.is_none() || is_query) && self.failover.concerns(own, lookup)
+    }
+
     /// Hands an ask to the leader.
     async fn pass_on(&self, ask: &Ask, leader: &Option<Leader>) -> Result<Answer, Again> {
         let Some(leader) = leader else { return Err(Again::LeaderChanged) };
-        let target = Target::server(&self.home, &leader.name, leader.addr);
+        let target = Target::server(&self.map.home, &leader.name, leader.addr);
         let body = encode_ask(ask, Instant::now());
         let request = Request { kind: ASK, deadline: ask.deadline, body };
         match self.link.call(&target, request).await {
-            Ok(reply) => match decode_reply(reply.body) {
-                Err(AskError::NoLeader) => Err(Again::LeaderChanged),
-                answer => answer.map_err(Again::Failed),
-            },
+            Ok(reply) => decode_reply(reply.body).map_err(Again::answered),
             Err(CallError::Deadline { .. }) => Err(Again::Failed(too_late(ask))),
             Err(error @ (CallError::Refused { .. } | CallError::TooLarge { .. })) => {
                 Err(Again::Failed(AskError::Failed(error.to_string())))
@@ -309,10 +397,9 @@ impl Dispatch {
     /// Hands an ask to the leader by way of another datacenter.
     async fn detour(&self, ask: &Ask) -> Result<Answer, Again> {
         let Some(federation) = &self.federation else { return Err(Again::LeaderChanged) };
-        let forwarded = federation.forward(envelope(ask, self.home.clone())).await;
+        let forwarded = federation.forward(envelope(ask, self.map.home.clone())).await;
         match forwarded.map(answer_of) {
-            Ok(Err(AskError::NoLeader)) => Err(Again::LeaderChanged),
-            Ok(answer) => answer.map_err(Again::Failed),
+            Ok(answer) => answer.map_err(Again::answered),
             Err(ForwardError::Deadline { .. }) => Err(Again::Failed(too_late(ask))),
             Err(error) => {
                 debug!(%error, "no way home");
@@ -328,7 +415,60 @@ impl Dispatch {
     async fn forward(&self, ask: &Ask, dc: Datacenter) -> Result<Answer, AskError> {
         let Some(federation) = &self.federation else { return Err(AskError::NoPath { dc }) };
         let forwarded = federation.forward(envelope(ask, dc)).await;
-        answer_of(forwarded.map_err(|error| forward_error(ask, error))?)
+        let forwarded = forwarded.map_err(|error| forward_error(ask, error));
+        answer_of(match ask.question.is_for_primary() {
+            true => forwarded.map_err(primary::unreachable)?,
+            false => forwarded?,
+        })
+    }
+
+    /// Answers for another datacenter with what is known of it here.
+    async fn answer_from_mirror(&self, ask: &Ask, dc: Datacenter) -> Result<Answer, AskError> {
+        let Some(mirror) = self.mirrors.get(&dc) else {
+            return Err(AskError::Busy(format!("nothing is mirrored of {dc} here yet")));
+        };
+        let seed = self.jitter.fetch_add(1, Ordering::Relaxed);
+        mirror.answer(ask, self.patience.waits, seed).await
+    }
+
+    /// Hands an ask to another datacenter; when nobody there answers soon, what is known of it has to do.
+    async fn forward_or_mirror(&self, ask: &Ask, dc: Datacenter) -> Result<Answer, AskError> {
+        let now = Instant::now();
+        let soon = now + (ask.deadline.saturating_duration_since(now) / 2).min(PATIENCE_MAX);
+        let deadline = if ask.blocking.is_some() { ask.deadline } else { soon };
+        let hurried = Ask { deadline, ..ask.clone() };
+        let error = match self.forward(&hurried, dc.clone()).await {
+            answered @ (Ok(_) | Err(AskError::Bad(_) | AskError::TooLarge(_))) => return answered,
+            Err(error) => error,
+        };
+        debug!(%dc, %error, "answered from the mirror");
+        match self.use_of_mirror(ask, &dc) {
+            Use::Never => Err(error),
+            Use::First | Use::Last => self.answer_from_mirror(ask, dc).await,
+        }
+    }
+
+    /// Answers an agent of another datacenter whose own servers are gone: reads of what may be stale.
+    pub async fn answer_guest(&self, payload: &[u8]) -> Result<Answer, AskError> {
+        let ask = lan_agent::ask::wire::decode_ask(payload, Instant::now())?;
+        match Refuges::may_answer(&ask) {
+            true => self.ask(ask, Origin::Federation).await,
+            false => Err(AskError::Bad("only stale reads are answered here".to_owned())),
+        }
+    }
+
+    /// Asks what changed in another datacenter, for the mirror of it: its own servers if `direct`, else the leader
+    /// of this one, who asks them.
+    pub async fn pull(&self, ask: Ask, direct: bool) -> Result<Answer, AskError> {
+        match ask.dc.clone() {
+            Some(dc) if direct => self.forward(&ask, dc).await,
+            _ => self.ask(ask, Origin::Agent).await,
+        }
+    }
+
+    /// Tells whether another server leads this datacenter.
+    pub fn is_led_by_another(&self) -> bool {
+        self.leadership(&self.raft.leader()) == Leadership::Other
     }
 
     /// Answers what came from another datacenter.
@@ -338,76 +478,7 @@ impl Dispatch {
     }
 }
 
-/// Puts an ask into an envelope for a datacenter.
-fn envelope(ask: &Ask, dc: Datacenter) -> Envelope {
-    let any_server = ask.question.reads() && ask.consistency == Consistency::Stale;
-    Envelope {
-        dc,
-        path: Vec::new(),
-        deadline: ask.deadline,
-        request: ask.request.0,
-        read: ask.question.reads(),
-        waits: ask.blocking.is_some(),
-        consistency: match any_server {
-            true => wan_federation::Consistency::Any,
-            false => wan_federation::Consistency::Leader,
-        },
-        trace: ask.trace.0,
-        payload: encode_ask(ask, Instant::now()),
-    }
-}
-
-/// Reads what another datacenter, or the own one by way of another, answered.
-fn answer_of(forwarded: Forwarded) -> Result<Answer, AskError> {
-    let Forwarded { answer, path } = forwarded;
-    let mut answer = decode_reply(answer)?;
-    answer.meta.path = path;
-    Ok(answer)
-}
-
-/// Ends when another server than this one is known to lead.
-async fn another_leads(leadership: &mut Watching<Leading>, leader: &Option<Leader>) {
-    let asked = leader.as_ref().map(|leader| leader.id);
-    let another = |now: &Leading| now.leader.is_some() && now.leader != asked;
-    if leadership.wait_for(another).await.is_err() {
-        // Raft has stopped here and will not tell; whoever was asked may still answer.
-        std::future::pending::<()>().await;
-    }
-}
-
 fn too_late(ask: &Ask) -> AskError {
     let what = if ask.question.reads() { "the answer" } else { "the outcome of the write" };
     AskError::Deadline(format!("{what} did not come in time"))
-}
-
-fn lost() -> AskError {
-    let text = "No cluster leader any more: the write was sent and may have been applied";
-    AskError::Failed(text.to_owned())
-}
-
-fn again(error: RaftError) -> Again {
-    match error {
-        RaftError::NotLeader { .. } => Again::LeaderChanged,
-        // The same request id finds out what became of it.
-        RaftError::Unknown => Again::Lost,
-        RaftError::Refused(sentence) | RaftError::Broken(sentence) => {
-            Again::Failed(AskError::Failed(sentence))
-        }
-        RaftError::Shutdown => Again::Failed(AskError::NoLeader),
-    }
-}
-
-fn forward_error(ask: &Ask, error: ForwardError) -> AskError {
-    let reason = error.to_string();
-    match error {
-        ForwardError::Unreachable { effect: Effect::Unknown, .. } if !ask.question.reads() => {
-            AskError::Failed(format!("{reason}; the write may have been applied"))
-        }
-        ForwardError::UnknownDatacenter { dc } => AskError::NoPath { dc },
-        ForwardError::Lost { dc, .. } | ForwardError::Unreachable { dc, .. } => {
-            AskError::NoServer { dc, reason }
-        }
-        ForwardError::Deadline { .. } => AskError::Deadline(reason),
-        _ => AskError::Failed(reason),
-    }
 }

@@ -24,6 +24,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use topology::{Datacenter, Member, NodeName, Status};
 use tracing::{info, warn};
+use uuid::Uuid;
 
 use crate::{
     raft::{Raft, RaftError, protocol::Peer},
@@ -73,6 +74,8 @@ pub struct Config {
     pub expect: Option<usize>,
     /// Who votes, and when no longer.
     pub autopilot: Settings,
+    /// The identity that this server gives the cluster if it has none; `None` where there is no WAN.
+    pub cluster: Option<Uuid>,
 }
 
 /// What this server agreed to, shared with the link that others ask over.
@@ -218,6 +221,13 @@ impl Duties {
         if let Some(change) = autopilot::plan(&self.config.autopilot, leader, &peers, pool) {
             info!(?change, "changing who takes part in Raft");
             let _again = report("membership", self.change(change)).await;
+        }
+        if let Some(cluster) = self.config.cluster.filter(|_| self.raft.state().cluster().is_none())
+        {
+            info!(%cluster, "giving the cluster its identity");
+            let command = Command::new(None, &Op::Found { cluster });
+            let founding = async { self.raft.write(command).await.map(|_applied| ()) };
+            let _again = report("giving the cluster its identity", founding).await;
         }
         if self.reaped.elapsed() >= GRANULARITY {
             self.reaped = Instant::now();

@@ -35,6 +35,8 @@ series! {
     Ways {
         /// Asks handed to another datacenter.
         datacenter: Counter = "causeway.dispatch.datacenter",
+        /// Asks about another datacenter answered with what this server had of it.
+        mirror: Counter = "causeway.dispatch.mirror",
         /// Asks handed to the leader of the datacenter.
         leader: Counter = "causeway.dispatch.leader",
         /// Asks handed to the leader of the datacenter by way of another one.
@@ -45,6 +47,8 @@ series! {
         local: Counter = "causeway.dispatch.local",
         /// Looks at an ask when there was no leader to answer it.
         awaited: Counter = "causeway.dispatch.awaited",
+        /// Writes refused because another datacenter took this one for the primary, and it is not.
+        not_primary: Counter = "causeway.dispatch.not_primary",
     }
 }
 
@@ -55,6 +59,18 @@ series! {
         encoded: Counter = "causeway.lookup.encoded",
         /// Answers about the catalog that were as the last time, and not encoded again.
         kept: Counter = "causeway.lookup.kept",
+    }
+}
+
+series! {
+    /// How the configuration entries of the primary datacenter come here.
+    ConfigReplication {
+        /// Commands that made configuration entries those of the primary datacenter.
+        commands: Counter = "causeway.config_entries.replicated",
+        /// Attempts to replicate configuration entries that failed.
+        failures: Counter = "causeway.config_entries.failures",
+        /// 1 while configuration entries can't be replicated, 0 otherwise; of the leader alone.
+        failing: Gauge = "causeway.config_entries.failing",
     }
 }
 
@@ -85,11 +101,13 @@ impl Ways {
     pub fn count(&self, way: &Way) {
         let taken = match way {
             Way::Datacenter(_) => &self.datacenter,
+            Way::Mirror(_) => &self.mirror,
             Way::Leader => &self.leader,
             Way::Detour => &self.detour,
             Way::Here => &self.here,
             Way::Local => &self.local,
             Way::Await => &self.awaited,
+            Way::NotPrimary => &self.not_primary,
         };
         taken.increment(1);
     }

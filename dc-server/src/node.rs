@@ -20,6 +20,7 @@ pub mod reload;
 mod entry;
 mod interface;
 mod services;
+mod wan;
 
 use std::{
     collections::BTreeMap, future::Future, path::PathBuf, pin::Pin, sync::Arc, time::Duration,
@@ -49,16 +50,17 @@ use lan_agent::{
     remote::{ClientService, LinkPuller, RemoteCaller},
     watches::Watches,
 };
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use topology::{NodeId, Profile, Role, gossip};
+use topology::{NodeId, Profile, Role, gateway::GATEWAYS_TAG, gossip};
 use tracing::{error, info};
 use uuid::Builder;
-use wan_federation::{Detours, Federation};
+use wan_federation::gateways;
 
 use self::entry::Entry;
 use crate::{
     blocking::Waits,
-    config,
+    cluster_id, config, coordinates,
     data_dir::DataDir,
     dispatch::{self, Dispatch, Patience},
     leader::{self, Agreement, Duties, autopilot::Settings},
@@ -82,12 +84,22 @@ pub struct World {
     pub seed: u64,
     /// When the process started, in milliseconds since 1970; larger at each start.
     pub boot_ms: u64,
+    /// The same moment on the clock that never goes back.
+    pub boot: Instant,
     /// What the node shares with its process.
     pub process: Process,
     /// The directory of the user's development CA.
     pub development: PathBuf,
     /// Where Docker's engine is, for checks; `None` for where it usually is.
     pub docker_host: Option<String>,
+}
+
+impl World {
+    /// Returns the present in milliseconds since 1970.
+    fn now_ms(&self) -> u64 {
+        let passed = u64::try_from(self.boot.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.boot_ms.saturating_add(passed)
+    }
 }
 
 type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -195,6 +207,10 @@ fn profile(
     if config.bootstrap_expect > 0 {
         tags.insert("expect".to_owned(), config.bootstrap_expect.to_string());
     }
+    let gateways = &config.federation.gateways;
+    if config.is_server() && !gateways.is_empty() {
+        tags.insert(GATEWAYS_TAG.to_owned(), gateways::tag(gateways));
+    }
     Ok(Profile {
         name: config.node_name.clone(),
         id,
@@ -224,37 +240,43 @@ async fn server(
     tasks.push(Box::pin(run));
     let raft = start_raft(config, &world, data_dir.as_ref(), &me, &link).await?;
     let inside = InsideServer::default();
-    let federation =
-        match bind_federation(config, &world, &me, (&keys, &link), Arc::new(inside.clone()))? {
-            Some((federation, run)) => {
-                tasks.push(Box::pin(run));
-                Some(federation)
-            }
-            None => None,
-        };
+    let parts = (&keys, &link, inside.clone());
+    let (removals, federation) =
+        wan::enter(config, &world, &me, parts, data_dir.as_ref(), &raft, &mut tasks)?;
     let (standing, run) = follow_leader(raft.clone());
     tasks.push(Box::pin(run));
+    let mirrors = wan::mirrors(config);
+    let map = dispatch::way::Map { home: me.dc.clone(), primary: config.primary().clone() };
+    let (coordinates, run) = coordinates::inbox(raft.clone());
+    tasks.push(Box::pin(run));
     let parts = dispatch::Parts {
+        map: map.clone(),
         raft: raft.clone(),
         link: link.clone(),
         federation: federation.clone(),
+        removals,
         pool: pool.clone(),
         standing: standing.clone(),
+        mirrors: mirrors.clone(),
+        failover: wan::failover(config, &world, &mirrors, federation.as_ref()),
+        coordinates,
     };
-    let dispatch = Dispatch::new(me.dc.clone(), parts, patience(config), world.seed);
-    let expect = usize::try_from(config.bootstrap_expect).ok().filter(|expect| *expect > 0);
-    let agreement = Agreement::default();
-    let duties = leader::Config {
-        dc: me.dc.clone(),
-        me: me.name.clone(),
-        expect,
-        autopilot: autopilot(config),
-    };
+    let dispatch = Dispatch::new(parts, patience(config), world.seed);
+    tasks.extend(wan::copiers(
+        config,
+        &world,
+        map,
+        &dispatch,
+        &raft,
+        (mirrors, federation.as_ref()),
+    ));
+    let duties = duties(config, &me, &world);
+    let (agreement, expect) = (Agreement::default(), duties.expect);
     let duties = Duties::new(duties, raft.clone(), pool.clone(), link.clone(), agreement.clone());
     tasks.push(Box::pin(duties.run()));
     tasks.push(Box::pin(keys.clone().watch()));
     tasks.push(Box::pin(Replication::resolve().follow(raft.clone())));
-    tasks.extend(federation.clone().map(|wan| -> Task { Box::pin(flood(wan, pool.clone())) }));
+    tasks.extend(federation.clone().map(|wan| -> Task { Box::pin(wan::flood(wan, pool.clone())) }));
     let wan = federation.clone().map(|wan| (config.join_wan.clone(), wan));
     let entry = Entry::new((config.join.clone(), pool.clone()), wan);
     let server = Server {
@@ -286,8 +308,12 @@ fn client(
     let (pool, run) = bind_pool(config, &world, &me, data_dir.as_ref(), puller)?;
     tasks.push(Box::pin(run));
     tasks.push(Box::pin(keys.clone().watch()));
-    let (caller, run) = RemoteCaller::new(me.dc.clone(), link.clone(), pool.clone(), world.seed);
+    let refuges = wan::refuges(config, &world, (&me, &keys), data_dir.as_ref(), &mut tasks)?;
+    let home = me.dc.clone();
+    let (caller, run) =
+        RemoteCaller::new(home, link.clone(), pool.clone(), Some(refuges.clone()), world.seed);
     tasks.push(Box::pin(run));
+    tasks.push(Box::pin(refuges.keep(caller.clone())));
     let entry = Entry::new((config.join.clone(), pool.clone()), None);
     let core = Core { link, server: None, keys, entry, tasks, data_dir };
     complete(config, &world, me, pool, Arc::new(caller), core)
@@ -338,6 +364,7 @@ fn bind_pool(
         seed: world.seed,
         boot: world.boot_ms,
         gossip: gossip::Config { reap_after: config.reconnect_timeout, ..gossip::Config::lan() },
+        measuring: pool::Measuring::unless(config.disable_coordinates),
     };
     Pool::bind(settings, &*world.packets, puller)
         .map(|(pool, _addr, run)| (pool, run))
@@ -368,35 +395,6 @@ async fn start_raft(
     Ok(Raft::start(settings, disk, wire).await?)
 }
 
-fn bind_federation(
-    config: &config::Agent,
-    world: &World,
-    me: &Profile,
-    (keys, lan): (&Keys, &Endpoint),
-    inside: Arc<InsideServer>,
-) -> anyhow::Result<Option<(Federation, impl Future<Output = ()> + Send + 'static + use<>)>> {
-    let Some(wan) = config.addresses.wan else { return Ok(None) };
-    let settings = wan_federation::Config {
-        me: Profile { addr: wan.advertise, ..me.clone() },
-        bind: wan.bind,
-        lan: lan.clone(),
-        keys: keys.clone(),
-        join: [config.join_wan.start.clone(), config.join_wan.retry.clone()].concat(),
-        retry_interval: config.join_wan.interval,
-        gossip: gossip::Config {
-            reap_after: config.reconnect_timeout_wan,
-            ..gossip::Config::wan()
-        },
-        seed: world.seed,
-        boot: world.boot_ms,
-        randomness: wan_federation::Randomness::System,
-        detours: if config.federation.detours { Detours::On } else { Detours::Off },
-    };
-    Federation::bind(settings, &*world.sockets, inside)
-        .map(Some)
-        .with_context(|| format!("can't listen at {} (UDP) for the WAN", wan.bind))
-}
-
 /// What a node consists of before its interface is there.
 struct Core {
     link: Endpoint,
@@ -421,7 +419,7 @@ fn complete(
     let runner = Runner::default();
     let local = services::open(config, &me, data_dir.as_ref(), &runner)?;
     let settings = agent::Config {
-        primary_dc: config.primary_datacenter.clone().unwrap_or_else(|| me.dc.clone()),
+        primary_dc: config.primary().clone(),
         me,
         revision: release::REVISION,
         build_date: release::BUILD_DATE,
@@ -438,6 +436,7 @@ fn complete(
     let agent = Agent::new(settings, shown, pool, caller, local.clone(), process, stop.clone());
     tasks.push(Box::pin(local::run(local.clone(), agent.clone(), world.seed)));
     tasks.push(Box::pin(cache::run(agent.clone())));
+    tasks.push(Box::pin(lan_agent::coordinates::run(agent.clone(), world.seed)));
     let checks = services::checks(config, world.seed, world.docker_host.as_deref());
     tasks.push(Box::pin(runner.run(checks, local, Arc::new(agent.clone()), stop)));
     let watches = Watches::new(agent.clone());
@@ -475,21 +474,19 @@ fn patience(config: &config::Agent) -> Patience {
     Patience { leader: config.rpc_hold_timeout, waits }
 }
 
+/// What a leader does for its datacenter.
+fn duties(config: &config::Agent, me: &Profile, world: &World) -> leader::Config {
+    let expect = usize::try_from(config.bootstrap_expect).ok().filter(|expect| *expect > 0);
+    let autopilot = autopilot(config);
+    let cluster =
+        config.addresses.wan.as_ref().map(|_| cluster_id::fresh(world.seed, world.boot_ms));
+    leader::Config { dc: me.dc.clone(), me: me.name.clone(), expect, autopilot, cluster }
+}
+
 fn autopilot(config: &config::Agent) -> Settings {
     Settings {
         cleanup_dead_servers: config.autopilot.cleanup_dead_servers,
         stabilization: config.autopilot.server_stabilization_time,
         quorum_min: usize::try_from(config.autopilot.min_quorum).unwrap_or(usize::MAX),
-    }
-}
-
-/// Tells the federation whenever servers of the own LAN come and go.
-async fn flood(federation: Federation, pool: Pool) {
-    let mut members = pool.changes();
-    loop {
-        federation.flood();
-        if members.changed().await.is_err() {
-            return;
-        }
     }
 }

@@ -13,6 +13,7 @@
 //! restarts has forgotten the lease that it granted with its last answer to a leader; so it neither
 //! votes nor stands for election until that lease has run out.
 
+mod contact;
 pub mod disk;
 mod inbound;
 mod log;
@@ -22,12 +23,14 @@ pub mod network;
 pub mod protocol;
 mod runtime;
 pub mod snapshot;
+mod stamps;
 mod status;
+mod timing;
 
 use std::{
     net::SocketAddr,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -35,7 +38,7 @@ use std::{
 
 use bytes::Bytes;
 use openraft::{
-    ReadPolicy, SnapshotPolicy,
+    LinearizerOption, ReadPolicy,
     errors::{ClientWriteError, Fatal, ForwardToLeader, LinearizableReadError},
 };
 use tokio::time::{Instant, sleep};
@@ -44,16 +47,19 @@ use topology::NodeName;
 pub use inbound::Rejected;
 pub use runtime::watch::Receiver as Watching;
 pub use status::{Leader, Leadership, Role, Server, Status};
+pub use timing::Timing;
 
 use self::{
+    contact::Contact,
     disk::{Disk, DiskError},
     inbound::Inbound,
     log::{Health, Log},
     machine::Machine,
-    network::{Network, Wire},
+    network::{Myself, Network, Wire},
     protocol::TypeConfig,
     runtime::Runtime,
     snapshot::{SnapshotError, Store, receive::Receiver},
+    stamps::Stamps,
 };
 use crate::state::{Applied, Command, State, view::View};
 
@@ -99,33 +105,8 @@ pub struct Config {
     pub snapshot_entries: u64,
     /// Where randomness (of election timeouts) starts: entropy, or the simulation's seed.
     pub seed: u64,
-    /// The time of the start in milliseconds since 1970, from which on commands are stamped.
+    /// The time of the start in milliseconds since 1970: what the very first stamp says.
     pub boot_ms: u64,
-}
-
-/// Stamps commands with this server's time: that of the start and what has passed since.
-#[derive(Debug, Clone, Copy)]
-struct Stamps {
-    boot_ms: u64,
-    start: Instant,
-}
-
-impl Stamps {
-    fn now_ms(&self) -> u64 {
-        let passed = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.boot_ms.saturating_add(passed)
-    }
-}
-
-/// Raft's times for a multiplier.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Timing {
-    /// Between two heartbeats of a leader.
-    pub heartbeat: Duration,
-    /// The shortest time without a heartbeat after which a server wants an election.
-    pub election_min: Duration,
-    /// The longest; also how long a leader's lease lasts.
-    pub election_max: Duration,
 }
 
 /// Why Raft does not start.
@@ -210,49 +191,12 @@ pub struct Raft {
     view: View,
     health: Health,
     heard: Heard,
+    contact: Contact,
     inbound: Inbound,
     leadership: Watching<Leadership>,
     /// The last term in which this server told another one to lead; 0 before the first.
     handed_over: Arc<AtomicU64>,
-    stamps: Stamps,
-}
-
-impl Timing {
-    /// Returns the times for Consul's `raft_multiplier`.
-    pub fn new(multiplier: u8) -> Self {
-        let times = u32::from(multiplier.clamp(1, 10));
-        Self {
-            heartbeat: Duration::from_millis(150) * times,
-            election_min: Duration::from_millis(300) * times,
-            election_max: Duration::from_millis(600) * times,
-        }
-    }
-
-    /// Returns how long a leader may be silent before a follower holds it for gone.
-    pub fn silence_max(&self) -> Duration {
-        self.election_max + self.heartbeat * 2
-    }
-
-    fn config(&self, config: &Config) -> Result<openraft::Config, StartError> {
-        let millis = |time: Duration| time.as_millis() as u64;
-        let config = openraft::Config {
-            cluster_name: "causeway".to_owned(),
-            heartbeat_interval: millis(self.heartbeat),
-            election_timeout_min: millis(self.election_min),
-            election_timeout_max: millis(self.election_max),
-            // At least the lease and an election timeout, or a leader that lost its quorum would
-            // give up before others may stand.
-            quorum_loss_probe_interval: Some(millis(self.election_max * 3)),
-            enable_pre_vote: Some(true),
-            install_snapshot_timeout: millis(SNAPSHOT_TIMEOUT),
-            snapshot_policy: SnapshotPolicy::LogsSinceLast(config.snapshot_entries),
-            max_in_snapshot_log_to_keep: config.snapshot_entries * INTERVALS_KEPT,
-            replication_lag_threshold: config.snapshot_entries * INTERVALS_KEPT,
-            max_payload_entries: APPEND_ENTRIES_MAX,
-            ..openraft::Config::default()
-        };
-        config.validate().map_err(|error| StartError::Raft(error.to_string()))
-    }
+    stamps: Arc<Mutex<Stamps>>,
 }
 
 impl Raft {
@@ -265,7 +209,7 @@ impl Raft {
         wire: Arc<dyn Wire>,
     ) -> Result<Self, StartError> {
         let timing = Timing::new(config.multiplier);
-        let stamps = Stamps { boot_ms: config.boot_ms, start: Instant::now() };
+        let stamps = Arc::new(Mutex::new(Stamps::new(config.boot_ms)));
         let health = Health::default();
         let log = Log::open(config.id, &*disk, health.clone())?;
         let found = log.found();
@@ -273,7 +217,10 @@ impl Raft {
         let restored = store.restore(&found).await?;
         let view = View::default();
         let machine = Machine::new(view.clone(), store.clone(), restored);
-        let network = Network::new(wire, store.clone());
+        let metrics = network::Metrics::default();
+        let contact = Contact::default();
+        let myself = Myself::new(timing.lease(), metrics.clone(), contact.clone());
+        let network = Network::new(wire, store.clone(), myself);
         let mut settings = timing.config(&config)?;
         // Who never voted or wrote can't have promised anybody a lease.
         let promised = found.vote.is_some() || found.last.is_some();
@@ -283,11 +230,19 @@ impl Raft {
             Runtime::seeded(config.seed, OpenRaft::new(config.id, settings, network, log, machine))
                 .await
                 .map_err(|fatal| StartError::Raft(fatal.to_string()))?;
+        // Nothing else sets it.
+        let _ = metrics.set(raft.metrics());
         let heard = Heard::new();
         let receiver = Arc::new(Receiver::new(store));
-        let probation = if promised { timing.election_max } else { Duration::ZERO };
+        let probation = if promised { timing.promise() } else { Duration::ZERO };
         let votes_from = Instant::now() + probation;
-        let inbound = Inbound { raft: raft.clone(), heard: heard.clone(), receiver, votes_from };
+        let inbound = Inbound {
+            raft: raft.clone(),
+            heard: heard.clone(),
+            contact: contact.clone(),
+            receiver,
+            votes_from,
+        };
         if promised {
             tokio::spawn(end_probation(raft.clone(), votes_from));
         }
@@ -300,6 +255,7 @@ impl Raft {
             view,
             health,
             heard,
+            contact,
             inbound,
             leadership,
             handed_over,
@@ -343,13 +299,18 @@ impl Raft {
                 "a write of {len} bytes is larger than {COMMAND_LEN_MAX}"
             )));
         }
-        let until = Instant::now() + FRESH_LEADER_WAIT;
+        let asked = Instant::now();
+        let until = asked + FRESH_LEADER_WAIT;
         let mut pause = Duration::from_millis(1);
         loop {
-            let stamp_ms = Some(self.stamps.now_ms());
+            let stamp_ms = self.stamp();
             let written = self.raft.client_write(Command { stamp_ms, ..command.clone() }).await;
             let forward = match written {
-                Ok(written) => return Ok(written.data),
+                Ok(written) => {
+                    // All that was acknowledged before it comes before it.
+                    self.contact.hear(asked, written.log_id.index);
+                    return Ok(written.data);
+                }
                 Err(openraft::errors::RaftError::Fatal(fatal)) => return Err(self.fatal(&fatal)),
                 Err(openraft::errors::RaftError::APIError(error)) => match error {
                     ClientWriteError::ForwardToLeader(forward) => forward,
@@ -366,8 +327,10 @@ impl Raft {
     pub async fn confirm(&self, read: Read) -> Result<(), RaftError> {
         let policy = match read {
             Read::Lease if self.holds_lease() => return Ok(()),
-            Read::Lease => ReadPolicy::LeaseRead,
-            Read::Index => ReadPolicy::ReadIndex,
+            // At once or not at all, as openraft's own policy, but with the margin.
+            Read::Lease => LinearizerOption::new(Some(self.timing.lease()), false)
+                .with_wait_timeout(Duration::ZERO),
+            Read::Index => ReadPolicy::ReadIndex.into(),
         };
         let until = Instant::now() + FRESH_LEADER_WAIT;
         let mut pause = Duration::from_millis(1);
@@ -384,6 +347,20 @@ impl Raft {
             };
             self.pause(forward, until, &mut pause).await?;
         }
+    }
+
+    /// Returns the time that a command of this leader is stamped with, once it has applied what the
+    /// leaders before it have stamped.
+    fn stamp(&self) -> Option<u64> {
+        let term = self.applies_its_own()?;
+        let last_ms = self.view.load().clock().stamp_ms();
+        let now = Instant::now();
+        // A copy: the watch is a lock. Should it be behind, the term has just begun.
+        let leads = *self.leadership.borrow();
+        let since = if leads.term == term { leads.since } else { now };
+        // Stamps are whole between any two statements.
+        let mut stamps = self.stamps.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(stamps.next(term, since, last_ms, now))
     }
 
     /// Waits a moment if this server was elected just now; otherwise says who leads.

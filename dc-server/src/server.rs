@@ -7,19 +7,26 @@ use std::{
 };
 
 use bytes::Bytes;
-use certs::{identity::Identity, link::Refusal};
+use certs::{
+    identity::Identity,
+    link::{Kind, Refusal, Request},
+};
 use lan_agent::{
     ask::{Answer, Ask, AskError, wire::encode_reply},
     caller::{Caller, Promise, ServerSide},
     pool::Pool,
+    refuge::REFUGE,
     standing::{Reach, Standing},
 };
 use tokio::{
     sync::watch,
-    time::{Instant, timeout},
+    time::{Instant, timeout, timeout_at},
 };
 use topology::{Member, NodeName, Profile, Role, Status};
-use wan_federation::{Envelope, Federation, Inside, Word, answer::REFUSED_ELSEWHERE};
+use wan_federation::{
+    Envelope, Federation, Inside, Word,
+    answer::{REFUSED_ELSEWHERE, REFUSED_KIND},
+};
 
 use crate::{
     dispatch::{Dispatch, way::Origin},
@@ -72,6 +79,7 @@ pub fn follow_leader(
     let follow = async move {
         loop {
             leadership.mark_unchanged();
+            raft.hear_oneself();
             let reach = if raft.leader().is_some() { Reach::Led } else { Reach::Leaderless };
             tell.send_if_modified(|standing| standing.see(reach, Instant::now()));
             if matches!(timeout(LOOK_AGAIN, leadership.changed()).await, Ok(Err(_))) {
@@ -95,11 +103,11 @@ impl ServerSide for Server {
         })
     }
 
-    fn wan_force_leave(&self, name: &str) -> Promise<Result<(), String>> {
+    fn wan_force_leave(&self, name: &str, prune: bool) -> Promise<Result<(), String>> {
         let (federation, name) = (self.federation.clone(), name.to_owned());
         Box::pin(async move {
             let federation = federation.ok_or_else(no_wan)?;
-            federation.force_leave(&name, false).await.map_err(|error| error.to_string())
+            federation.force_leave(&name, prune).await.map_err(|error| error.to_string())
         })
     }
 
@@ -123,6 +131,9 @@ impl ServerSide for Server {
         let known = self.federation.as_ref().map_or(1, |it| it.datacenters().len());
         let mut stats = status::stats(&self.raft, &self.pool.members(), known);
         stats.extend(self.federation.iter().flat_map(Federation::stats));
+        let ages = self.dispatch.mirrors().ages().into_iter();
+        let age = |age: Duration| format!("{:.1}", age.as_secs_f64());
+        stats.extend(ages.map(|(dc, it)| ("wan", format!("{dc}_mirror_age_s"), age(it))));
         stats
     }
 }
@@ -161,6 +172,30 @@ impl Inside for InsideServer {
                 }
                 answered => Ok(encode_reply(&answered)),
             }
+        })
+    }
+
+    fn answer_guest(
+        &self,
+        _from: Arc<Identity>,
+        request: Request,
+    ) -> Promise<Result<Bytes, Refusal>> {
+        let refuse = |code, why: String| -> Promise<Result<Bytes, Refusal>> {
+            Box::pin(std::future::ready(Err(Refusal::new(code, why))))
+        };
+        let Some(server) = self.0.get() else {
+            return refuse(REFUSED_ELSEWHERE, "the server is starting".to_owned());
+        };
+        if request.kind != REFUGE {
+            let Kind(kind) = request.kind;
+            return refuse(REFUSED_KIND, format!("only servers may send requests of kind {kind}"));
+        }
+        let dispatch = server.dispatch.clone();
+        Box::pin(async move {
+            let answering = dispatch.answer_guest(&request.body);
+            let late = |_| Err(AskError::Deadline("the answer did not come in time".to_owned()));
+            let answered = timeout_at(request.deadline, answering).await.unwrap_or_else(late);
+            Ok(encode_reply(&answered))
         })
     }
 

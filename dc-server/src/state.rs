@@ -12,7 +12,10 @@
 pub mod catalog;
 pub mod clock;
 pub mod command;
+pub mod config_entries;
+pub mod coordinates;
 pub mod kv;
+pub mod prepared_queries;
 pub mod reaper;
 pub mod requests;
 pub mod txn;
@@ -22,11 +25,13 @@ pub mod watch;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 pub use command::{Command, Op, Refused};
 
 use catalog::{Catalog, Part, Refusal};
 use clock::Clock;
+use config_entries::Place;
 use kv::Key;
 
 /// What a command did, as its author is told; remembered for those who ask again.
@@ -52,6 +57,12 @@ pub struct Touched {
     pub keys: Vec<Key>,
     /// The parts of the catalog that changed; some may be there more than once.
     pub parts: Vec<Part>,
+    /// The configuration entries that were set, changed or deleted.
+    pub config_entries: Vec<Place>,
+    /// The nodes that moved, or whose coordinates went.
+    pub coordinates: Vec<catalog::Key>,
+    /// Whether prepared queries were set, changed or deleted.
+    pub queries: bool,
 }
 
 /// The replicated state.
@@ -59,9 +70,13 @@ pub struct Touched {
 pub struct State {
     applied: u64,
     clock: Clock,
+    cluster: Option<Uuid>,
     kv: kv::Table,
     catalog: Catalog,
+    config_entries: config_entries::Table,
+    queries: prepared_queries::Table,
     requests: requests::Recent,
+    coordinates: coordinates::Table,
 }
 
 impl State {
@@ -71,9 +86,35 @@ impl State {
         clock: Clock,
         kv: kv::Table,
         catalog: Catalog,
+        config_entries: config_entries::Table,
         requests: requests::Recent,
     ) -> Self {
-        Self { applied, clock, kv, catalog, requests }
+        Self {
+            applied,
+            clock,
+            cluster: None,
+            kv,
+            catalog,
+            config_entries,
+            queries: prepared_queries::Table::default(),
+            requests,
+            coordinates: coordinates::Table::default(),
+        }
+    }
+
+    /// The same with prepared queries.
+    pub fn with_queries(self, queries: prepared_queries::Table) -> Self {
+        Self { queries, ..self }
+    }
+
+    /// The same of a cluster that has an identity.
+    pub fn of_cluster(self, cluster: Option<Uuid>) -> Self {
+        Self { cluster, ..self }
+    }
+
+    /// The same with nodes whose places are known.
+    pub fn with_coordinates(self, coordinates: coordinates::Table) -> Self {
+        Self { coordinates, ..self }
     }
 
     /// Returns the log index up to which commands were applied.
@@ -86,6 +127,12 @@ impl State {
         self.clock
     }
 
+    /// Returns the identity that the cluster was given when it began: it tells it from another one that has its
+    /// datacenter's name. `None` before that, and where there is no WAN.
+    pub fn cluster(&self) -> Option<Uuid> {
+        self.cluster
+    }
+
     /// Returns the table of keys and values.
     pub fn kv(&self) -> &kv::Table {
         &self.kv
@@ -94,6 +141,21 @@ impl State {
     /// Returns the nodes, services and checks.
     pub fn catalog(&self) -> &Catalog {
         &self.catalog
+    }
+
+    /// Returns the configuration entries.
+    pub fn config_entries(&self) -> &config_entries::Table {
+        &self.config_entries
+    }
+
+    /// Returns where the nodes are.
+    pub fn coordinates(&self) -> &coordinates::Table {
+        &self.coordinates
+    }
+
+    /// Returns the prepared queries.
+    pub fn queries(&self) -> &prepared_queries::Table {
+        &self.queries
     }
 
     /// Returns the requests that were applied lately.
@@ -128,7 +190,10 @@ impl State {
         if let Some(applied) = command.request.and_then(|id| self.requests.get(id)) {
             return Ok(applied.clone());
         }
+        let before = touched.parts.len();
         let applied = self.change(index, op, touched);
+        let gone = self.coordinates.follow(index, &self.catalog, &touched.parts[before..]);
+        touched.coordinates.extend(gone);
         if let Some(request) = command.request {
             self.requests.remember(self.clock.now_ms(), index, request, applied.clone());
         }
@@ -161,16 +226,47 @@ impl State {
                 Applied::Nothing
             }
             Op::Register(registration) => {
-                match self.catalog.register(index, &registration, touched) {
-                    Ok(()) => Applied::Done(true),
-                    Err(refusal) => Applied::Refused(refusal),
-                }
+                outcome(self.catalog.register(index, &registration, touched))
             }
             Op::Deregister(what) => {
                 self.catalog.deregister(index, &what, touched);
                 Applied::Done(true)
             }
+            Op::Found { cluster } => {
+                self.cluster.get_or_insert(cluster);
+                Applied::Nothing
+            }
+            Op::ConfigSet { definition, cas } => {
+                Applied::Done(self.config_entries.set(index, &definition, cas, touched))
+            }
+            Op::ConfigDelete { kind, name, cas } => {
+                let place = Place::new(&kind, &name);
+                Applied::Done(self.config_entries.delete(index, &place, cas, touched))
+            }
+            Op::QuerySet { id, definition, new } => {
+                match definition {
+                    Some(it) => outcome(self.queries.set(index, &id, &it, new, touched)),
+                    // An older version wrote it, which read it otherwise.
+                    None => Applied::Nothing,
+                }
+            }
+            Op::QueryDelete { id } => outcome(self.queries.delete(index, &id, touched)),
+            Op::ConfigReplicate { set, gone } => {
+                self.config_entries.replicate(index, &set, &gone, touched);
+                Applied::Nothing
+            }
+            Op::Coordinates { updates } => {
+                self.coordinates.update(index, updates, &self.catalog, touched);
+                Applied::Nothing
+            }
         }
+    }
+}
+
+fn outcome(result: Result<(), Refusal>) -> Applied {
+    match result {
+        Ok(()) => Applied::Done(true),
+        Err(refusal) => Applied::Refused(refusal),
     }
 }
 

@@ -6,12 +6,16 @@ use bytes::Bytes;
 use lan_agent::{
     ask::{Answer, Meta, Outcome},
     duration,
+    refuge::{self, REFUGES_MAX, Refuge},
 };
 use serde::Serialize;
 use topology::{Datacenter, Member};
 use wan_federation::Federation;
 
-use crate::raft::{Raft, Role, Server};
+use crate::{
+    mirror::MIRRORS_TAG,
+    raft::{Raft, Role, Server},
+};
 
 /// `/v1/operator/raft/configuration`, as Consul has it.
 #[derive(Serialize)]
@@ -117,6 +121,16 @@ fn id_of(server: &Server, members: &[Member]) -> String {
         Some(member) => member.profile.id.to_string(),
         None => format!("{:016x}", server.id),
     }
+}
+
+/// Returns servers of other datacenters that mirror this one.
+pub fn refuges(federation: Option<&Federation>) -> Answer {
+    let known = federation.map(|it| it.servers_with(MIRRORS_TAG)).unwrap_or_default();
+    let all = known.into_iter().take(REFUGES_MAX).map(|(dc, name, addr)| {
+        let gateways = federation.map(|it| it.gateways_of(addr)).unwrap_or_default();
+        Refuge { dc, name, addr, gateways }
+    });
+    Answer::plain(refuge::encode(&all.collect::<Vec<_>>()))
 }
 
 /// Returns who takes part in Raft, with the ids that the LAN pool knows them by.

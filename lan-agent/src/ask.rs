@@ -8,8 +8,11 @@
 //! ([`wire`]), so that servers of different versions can talk: unknown fields are ignored and an
 //! unknown kind is refused with a sentence.
 
+pub mod coordinate;
 pub mod error;
+pub mod feed;
 pub mod question;
+pub mod union;
 pub mod wire;
 
 mod span;
@@ -23,7 +26,11 @@ use topology::Datacenter;
 use uuid::Uuid;
 
 pub use error::AskError;
-pub use question::{CatalogOp, CatalogRecord, CatalogVerb, KvOp, KvVerb, Question, TxnOp};
+pub use feed::Feed;
+pub use question::{
+    CatalogOp, CatalogRecord, CatalogVerb, FailoverExplain, KvOp, KvVerb, Question, TxnOp,
+};
+pub use union::{Part, Union};
 
 /// How fresh a read has to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -64,6 +71,8 @@ pub struct Ask {
     pub dc: Option<Datacenter>,
     /// How fresh a read has to be. Writes ignore it.
     pub consistency: Consistency,
+    /// How old the answer of a stale read may be; `None` for as old as those allow who answer.
+    pub max_stale: Option<Duration>,
     /// Whether a read waits for a change.
     pub blocking: Option<Blocking>,
     /// The client's token, empty when it gave none.
@@ -97,6 +106,23 @@ pub struct Meta {
     /// answered; empty when it never left its own.
     #[serde(default)]
     pub path: Vec<Datacenter>,
+    /// `X-Causeway-Source: mirror`: another datacenter answered for the one that was asked, with what it
+    /// had heard of it.
+    #[serde(default)]
+    pub mirrored: bool,
+    /// `X-Causeway-Served-Dc`: the datacenters whose instances these are; empty unless a policy decides that.
+    #[serde(default)]
+    pub served: Vec<Datacenter>,
+    /// `X-Causeway-Datacenters`: what each part of a union is; empty for what is none.
+    #[serde(default)]
+    pub parts: Vec<Part>,
+}
+
+impl Meta {
+    /// Tells whether some of the instances are those of another datacenter than this one.
+    pub fn is_served_elsewhere(&self, home: &Datacenter) -> bool {
+        self.served.iter().any(|dc| dc != home)
+    }
 }
 
 /// Whether there was something to answer with.

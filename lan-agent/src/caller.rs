@@ -33,8 +33,8 @@ pub trait ServerSide: Send + Sync {
     /// Joins the WAN pool through one of these; returns how many answered.
     fn wan_join(&self, addrs: Vec<SocketAddr>) -> Promise<Result<usize, String>>;
 
-    /// Holds a failed server of the WAN pool for left.
-    fn wan_force_leave(&self, name: &str) -> Promise<Result<(), String>>;
+    /// Holds a failed server of the WAN pool for left; `prune` forgets it altogether.
+    fn wan_force_leave(&self, name: &str, prune: bool) -> Promise<Result<(), String>>;
 
     /// Leaves Raft and the WAN pool, before the agent leaves the LAN pool.
     fn leave(&self) -> Promise<Result<(), String>>;

@@ -14,6 +14,7 @@
 use std::{borrow::Cow, collections::BTreeMap, fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize};
+use topology::Datacenter;
 
 /// A text that many records share: a name, a tag, an address.
 pub type Text = Arc<str>;
@@ -340,6 +341,22 @@ pub enum Subject {
     /// What is at an IP address, as the address is usually written. For agents: always
     /// [`Form::Records`].
     Address(Text),
+    /// What a prepared query finds; [`crate::ask::Outcome::Absent`] without such a query.
+    Query(Run),
+}
+
+/// A run of a prepared query.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Run {
+    /// Its name or id, or what a template takes for one.
+    #[serde(rename = "n")]
+    pub name: Text,
+    /// Most instances that are wanted; 0 for all.
+    #[serde(rename = "l", default)]
+    pub limit: u32,
+    /// The node of the agent that asks.
+    #[serde(rename = "a", default)]
+    pub agent: Text,
 }
 
 /// How the answer to a lookup looks.
@@ -353,8 +370,8 @@ pub enum Form {
     Json,
     /// Named maps of records, for agents: a list of [`Node`] for [`Subject::Nodes`], of
     /// [`Instance`] for [`Subject::Service`] and [`Subject::Health`], of [`Check`] for those about checks,
-    /// [`Inventory`] or nothing for a node, a map of names to lists of tags for [`Subject::Services`], and
-    /// [`Residents`] for [`Subject::Address`].
+    /// [`Inventory`] or nothing for a node, a map of names to lists of tags for [`Subject::Services`],
+    /// [`Residents`] for [`Subject::Address`], and [`Ran`] for [`Subject::Query`].
     Records,
 }
 
@@ -370,6 +387,23 @@ pub struct Instance {
     /// Its checks and those of its node.
     #[serde(rename = "c", default)]
     pub checks: Vec<Arc<Check>>,
+    /// Its datacenter; `None` for that of the server that answers.
+    #[serde(rename = "d", default, skip_serializing_if = "Option::is_none")]
+    pub dc: Option<Datacenter>,
+}
+
+/// What a prepared query found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ran {
+    /// The service that it looked up.
+    #[serde(rename = "s")]
+    pub service: Text,
+    /// How long DNS may keep the answer, in seconds; `None` for as long as that of the service.
+    #[serde(rename = "t", default)]
+    pub ttl: Option<u32>,
+    /// The instances.
+    #[serde(rename = "i")]
+    pub instances: Vec<Instance>,
 }
 
 /// A node with all that runs on it.
@@ -409,6 +443,18 @@ pub struct Selection {
     /// The node to be near to; empty for no order.
     #[serde(rename = "near", default, skip_serializing_if = "is_empty")]
     pub near: Text,
+    /// Pairs that the instance's meta must have.
+    #[serde(rename = "sm", default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub service_meta: Texts,
+    /// Tags that an instance must not have, whatever their capitals.
+    #[serde(rename = "nt", default, skip_serializing_if = "Vec::is_empty")]
+    pub without_tags: Vec<Text>,
+    /// The worst that a check of an instance or of its node may say; `None` for anything.
+    #[serde(rename = "h", default, skip_serializing_if = "Option::is_none")]
+    pub worst: Option<Health>,
+    /// The ids of checks that have no say in that.
+    #[serde(rename = "ic", default, skip_serializing_if = "Vec::is_empty")]
+    pub ignored_checks: Vec<Text>,
     /// Whether addresses are wanted as they count in other datacenters.
     #[serde(rename = "wan", default, skip_serializing_if = "std::ops::Not::not")]
     pub wan: bool,

@@ -15,8 +15,11 @@ pub mod rules;
 
 mod catalog;
 mod checks;
+mod config;
 mod context;
+mod coordinate;
 mod error;
+mod federation;
 mod health;
 mod host;
 mod json;
@@ -24,6 +27,7 @@ mod kv;
 mod local;
 mod lookup;
 mod monitor;
+mod query;
 mod reply;
 mod routes;
 mod serve;
@@ -32,6 +36,7 @@ mod stall;
 mod stats;
 mod status;
 mod txn;
+mod union;
 mod wait;
 
 use std::{

@@ -4,7 +4,8 @@
 //! [`ask`] defines what may be asked of a server, [`caller`] by which way; [`servers`] chooses
 //! among the servers; [`pool`] knows the other nodes; [`agent`] puts them together for [`http`].
 //! [`checks`] finds out how the services beside it are; [`filter`] says which records of an answer
-//! are wanted; [`cache`] holds what the servers said, for when they don't answer.
+//! are wanted; [`cache`] holds what the servers said, for when they don't answer, and [`refuge`] knows who else
+//! may be asked then. [`coordinates`] tells them where this node is.
 
 pub mod agent;
 pub mod ask;
@@ -12,6 +13,7 @@ pub mod cache;
 pub mod caller;
 pub mod catalog;
 pub mod checks;
+pub mod coordinates;
 pub mod definition;
 pub mod dns;
 pub mod duration;
@@ -25,6 +27,7 @@ pub mod lookup;
 pub mod metrics;
 pub mod pool;
 pub mod process;
+pub mod refuge;
 pub mod remote;
 pub mod servers;
 pub mod standing;

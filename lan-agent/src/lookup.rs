@@ -38,6 +38,8 @@ pub struct Inquiry {
     pub key: Key,
     /// How fresh an answer of the servers has to be.
     pub consistency: Consistency,
+    /// How old the answer of a stale read may be.
+    pub max_stale: Option<Duration>,
     /// Whether to wait for a change.
     pub blocking: Option<Blocking>,
     /// Whether the cache may answer, and how old the answer may be; `None` for only when no
@@ -109,6 +111,8 @@ impl Agent {
             Err(error) if is_silence(&error) => {
                 let known = self.cache.get(&inquiry.key).and_then(|it| self.hit(&it));
                 let known = known.filter(|it| !waits_for(inquiry.blocking, &it.answer));
+                let max_stale = inquiry.max_stale.unwrap_or(Duration::MAX);
+                let known = known.filter(|it| it.answer.meta.last_contact <= max_stale);
                 known.ok_or(error)
             }
             Err(error) => Err(error),
@@ -147,6 +151,12 @@ impl Agent {
         }
         let entry = self.cache.enter(&inquiry.key, self.now_ms());
         entry.touch(self.now_ms());
+        if let Some(why) = self.caller.standing().borrow().cut_off()
+            && self.holds(&entry, inquiry.max_stale)
+        {
+            // Those who could say more are far away, if there are any.
+            return Err(AskError::CutOff(why.to_string()));
+        }
         let fetching = self.fetch(&entry, inquiry);
         if entry.held().is_none() {
             return fetching.await;
@@ -192,7 +202,12 @@ impl Agent {
         loop {
             changes.mark_unchanged();
             standing.mark_unchanged();
-            if entry.held().is_some_and(|held| held.meta.index > blocking.index) {
+            // Where a policy decides who answers, an index that differs in any way says that something changed.
+            let is_news = |held: &Answer| match held.meta.served.is_empty() {
+                true => held.meta.index > blocking.index,
+                false => held.meta.index != blocking.index,
+            };
+            if entry.held().is_some_and(|held| is_news(&held)) {
                 return Ok(());
             }
             if entry.key.dc.is_none()
@@ -213,12 +228,14 @@ impl Agent {
     /// Returns what an entry holds, with its age, as a hit.
     fn hit(&self, entry: &Entry) -> Option<Served> {
         let (held, standing) = self.held(entry)?;
-        let mut answer = match self.gone_from(&entry.key) {
+        let elsewhere = held.meta.is_served_elsewhere(&self.config.me.dc);
+        let mut answer = match self.gone_from(&entry.key).filter(|_| !elsewhere) {
             Some(gone) => entry.without(&held, &gone),
             None => Answer::clone(&held),
         };
         // It took that way when it was fetched.
         answer.meta.path.clear();
+        answer.meta.mirrored = false;
         self.cache.metrics().hit.increment(1);
         if standing.refresh == Refresh::Alive {
             return Some(Served { answer, age: Some(Duration::ZERO) });
@@ -231,12 +248,21 @@ impl Agent {
 
     /// Returns what a server answered, without what is gone if no leader vouches for it.
     fn served(&self, key: &Key, answer: Answer) -> Served {
-        let unled = key.dc.is_none() && answer.meta.known_leader == Some(false);
+        // What another datacenter mirrors of this one is what nobody here vouches for.
+        let vouched = answer.meta.known_leader != Some(false) && !answer.meta.mirrored;
+        let own = key.dc.is_none() && !answer.meta.is_served_elsewhere(&self.config.me.dc);
+        let unled = own && !vouched;
         let answer = match unled {
             true => prune::without(&answer, &key.lookup, &self.cache.gone()),
             false => answer,
         };
         Served { answer, age: None }
+    }
+
+    /// Tells whether an entry holds an answer that is not too old.
+    fn holds(&self, entry: &Entry, max_stale: Option<Duration>) -> bool {
+        let held = self.held(entry);
+        held.is_some_and(|(_, standing)| max_stale.is_none_or(|max| standing.age <= max))
     }
 
     fn held(&self, entry: &Entry) -> Option<(Arc<Answer>, rules::Standing)> {
@@ -281,6 +307,7 @@ impl Inquiry {
         Ask {
             dc: self.key.dc.clone(),
             consistency: self.consistency,
+            max_stale: self.max_stale,
             blocking: self.blocking,
             token: self.key.token.clone(),
             trace: self.trace,
@@ -300,6 +327,7 @@ fn waits_for(blocking: Option<Blocking>, answer: &Answer) -> bool {
 fn is_silence(error: &AskError) -> bool {
     match error {
         AskError::NoLeader
+        | AskError::Lost
         | AskError::NoServer { .. }
         | AskError::CutOff(_)
         | AskError::Deadline(_) => true,

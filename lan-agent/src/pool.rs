@@ -18,21 +18,23 @@ pub mod packets;
 pub mod seal;
 
 mod driver;
+mod measure;
 mod roster;
 mod timers;
 
 use std::{future::Future, io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot, watch};
 use topology::{
-    Member, Profile,
+    Coordinate, Member, Profile,
     gossip::{self, Engine},
 };
 
 use self::{
     driver::{Driver, Parts},
+    measure::Meter,
     packets::Packets,
     seal::KeyRing,
 };
@@ -67,6 +69,24 @@ pub struct Config {
     pub boot: u64,
     /// The constants of the pool, the same for all members.
     pub gossip: gossip::Config,
+    /// Whether the node finds its coordinate.
+    pub measuring: Measuring,
+}
+
+/// Whether a node measures round trips to others, and answers those who measure theirs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Measuring {
+    /// It does.
+    On,
+    /// It does not, and has no coordinate (`disable_coordinates`).
+    Off,
+}
+
+impl Measuring {
+    /// It does unless an operator wants otherwise.
+    pub fn unless(disabled: bool) -> Self {
+        if disabled { Measuring::Off } else { Measuring::On }
+    }
 }
 
 /// Fetches full states over the server link.
@@ -98,6 +118,7 @@ pub enum PoolError {
 pub struct Pool {
     members: Arc<ArcSwap<Vec<Member>>>,
     changed: watch::Receiver<u64>,
+    coordinate: Arc<ArcSwapOption<Coordinate>>,
     orders: mpsc::Sender<Order>,
 }
 
@@ -117,6 +138,7 @@ pub(crate) enum Order {
 pub(crate) struct Publisher {
     members: Arc<ArcSwap<Vec<Member>>>,
     changed: watch::Sender<u64>,
+    coordinate: Arc<ArcSwapOption<Coordinate>>,
 }
 
 /// Makes the two sides of a pool.
@@ -124,8 +146,10 @@ pub(crate) fn channel() -> (Pool, Publisher, mpsc::Receiver<Order>) {
     let members = Arc::new(ArcSwap::from_pointee(Vec::new()));
     let (changed, changes) = watch::channel(0);
     let (orders, inbox) = mpsc::channel(ORDERS_MAX);
-    let pool = Pool { members: members.clone(), changed: changes, orders };
-    (pool, Publisher { members, changed }, inbox)
+    let coordinate = Arc::new(ArcSwapOption::empty());
+    let place = coordinate.clone();
+    let pool = Pool { members: members.clone(), changed: changes, coordinate: place, orders };
+    (pool, Publisher { members, changed, coordinate }, inbox)
 }
 
 impl Publisher {
@@ -133,6 +157,11 @@ impl Publisher {
     pub(crate) fn publish(&self, members: Vec<Member>) {
         self.members.store(Arc::new(members));
         self.changed.send_modify(|version| *version += 1);
+    }
+
+    /// Publishes where this node is.
+    pub(crate) fn place(&self, coordinate: Coordinate) {
+        self.coordinate.store(Some(Arc::new(coordinate)));
     }
 }
 
@@ -162,6 +191,7 @@ impl Pool {
             roster_path: config.roster,
             rejoin: config.rejoin,
             puller,
+            meter: Meter::new(config.measuring, config.seed, &publisher),
             publisher,
         });
         Ok((pool, addr, driver.run(orders)))
@@ -175,6 +205,11 @@ impl Pool {
     /// Changes whenever the members do.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.changed.clone()
+    }
+
+    /// Returns where this node is on the map of round trips; `None` when it does not measure them.
+    pub fn coordinate(&self) -> Option<Coordinate> {
+        self.coordinate.load().as_deref().copied()
     }
 
     /// Asks the nodes at these addresses (`host`, `host:port`, IPv6 in brackets or bare) to let

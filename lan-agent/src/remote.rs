@@ -2,8 +2,12 @@
 //!
 //! An ask goes to the server that [`Servers`] puts first. When that one can't be reached, loses
 //! the connection or has no leader, the next one is asked within the same deadline; when it falls
-//! silent, the next one is asked, too, and the first answer counts. Reads may be repeated, and a write carries its request id, so that it is applied once however often it is
-//! sent. When no server is left the ask fails at once, with the reason for each of them.
+//! silent, the next one is asked, too, and the first answer counts. Reads may be repeated, and a write
+//! carries its request id, so that it is applied once however often it is sent. When no server is left the ask fails at
+//! once, with the reason for each of them; what may be stale is asked of a server of another datacenter
+//! first, if one is known that mirrors this one ([`crate::refuge`]).
+
+mod round;
 
 use std::{
     collections::BTreeMap,
@@ -24,14 +28,19 @@ use certs::{
     link::{Answering, Endpoint, Kind, Path, PathState, Refusal, Request, Service, Target},
 };
 use futures::{StreamExt, stream::FuturesUnordered};
-use tokio::{sync::watch, time::Instant};
+use tokio::{
+    sync::{Notify, watch},
+    time::Instant,
+};
 use topology::{Datacenter, Profile};
 use tracing::{Instrument, debug, info, warn};
 
+use self::round::{Effect, Round};
 use crate::{
     ask::{Answer, Ask, AskError, wire},
     caller::{Caller, Promise, ServerSide},
     pool::{Pool, Puller},
+    refuge::Refuges,
     servers::{Changes, Server, Servers, Way},
     standing::{self, Reach, Standing},
 };
@@ -70,21 +79,28 @@ struct Shared {
     met: AtomicBool,
     servers: Mutex<Servers>,
     standing: watch::Sender<Standing>,
+    /// Tells all asks under way that no server can be reached any more, in the order in which they
+    /// began; a watch would wake them in any order, and a simulation would not repeat itself.
+    cut: Notify,
+    refuges: Option<Refuges>,
 }
 
 impl RemoteCaller {
-    /// Makes a caller over an endpoint that runs. The returned future keeps the choice of
-    /// servers up to date; it ends with the pool.
+    /// Makes a caller over an endpoint that runs. When no server answers, what may be stale is asked of
+    /// the refuges. The returned future keeps the choice of servers up to date; it ends with the pool.
     pub fn new(
         dc: Datacenter,
         endpoint: Endpoint,
         pool: Pool,
+        refuges: Option<Refuges>,
         seed: u64,
     ) -> (RemoteCaller, impl Future<Output = ()> + Send + use<>) {
         let servers = Mutex::new(Servers::new(seed));
         let met = AtomicBool::new(false);
         let standing = watch::Sender::new(Standing::at_start(Instant::now()));
-        let caller = RemoteCaller(Arc::new(Shared { dc, endpoint, pool, met, servers, standing }));
+        let cut = Notify::new();
+        let shared = Shared { dc, endpoint, pool, met, servers, standing, cut, refuges };
+        let caller = RemoteCaller(Arc::new(shared));
         let watching = caller.clone();
         (caller, async move { watching.0.watch().await })
     }
@@ -116,30 +132,6 @@ enum Attempt {
     Dropped(String, Effect),
 }
 
-/// Whether attempts that failed may have had an effect.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Effect {
-    None,
-    Possible,
-}
-
-impl Effect {
-    fn or(self, other: Self) -> Self {
-        if self == Effect::Possible { self } else { other }
-    }
-
-    /// Does not let an error say that nothing happened when something may have.
-    fn on(self, outcome: Result<Answer, AskError>) -> Result<Answer, AskError> {
-        outcome.map_err(|error| match self {
-            Effect::Possible if error.had_no_effect() => AskError::Failed(format!(
-                "the connection was lost when the request had been sent, so that it may have \
-                 been applied; trying again: {error}"
-            )),
-            Effect::Possible | Effect::None => error,
-        })
-    }
-}
-
 /// What came of asking which server, and when it was asked.
 struct Ended {
     server: Server,
@@ -147,60 +139,24 @@ struct Ended {
     attempt: Attempt,
 }
 
-/// The attempts at one ask.
-struct Round {
-    /// Whether the ask changes nothing.
-    reads: bool,
-    tried: Vec<SocketAddr>,
-    /// Whether there is nobody else to ask.
-    exhausted: bool,
-    /// What attempts that failed may have done.
-    effect: Effect,
-    refusal: Option<AskError>,
-}
-
-impl Round {
-    fn new(ask: &Ask) -> Self {
-        Self {
-            reads: ask.question.reads(),
-            tried: Vec::new(),
-            exhausted: false,
-            effect: Effect::None,
-            refusal: None,
-        }
-    }
-
-    fn may_go_on(&self) -> bool {
-        !self.exhausted && self.tried.len() < ATTEMPTS_MAX
-    }
-
-    fn see(&mut self, effect: Effect) {
-        if !self.reads {
-            self.effect = self.effect.or(effect);
-        }
-    }
-
-    /// Ends with an outcome, while other attempts that nobody waits for any more go on.
-    fn conclude(
-        mut self,
-        outcome: Result<Answer, AskError>,
-        others: usize,
-    ) -> Result<Answer, AskError> {
-        if others > 0 {
-            self.see(Effect::Possible);
-        }
-        self.effect.on(outcome)
-    }
-}
-
 impl Shared {
-    /// Asks one server, and the next one when it failed or fell silent meanwhile.
+    /// Asks the servers, and a refuge for what may be stale when none of them can be reached.
     async fn ask(&self, ask: &Ask) -> Result<Answer, AskError> {
-        let standing = self.standing.subscribe();
+        let answered = self.ask_servers(ask).await;
+        match (&answered, &self.refuges) {
+            (Err(AskError::CutOff(_)), Some(refuges)) if Refuges::may_answer(ask) => {
+                refuges.ask(ask).await.map_or(answered, Ok)
+            }
+            _ => answered,
+        }
+    }
+
+    /// Asks one server, and the next one when it failed or fell silent meanwhile.
+    async fn ask_servers(&self, ask: &Ask) -> Result<Answer, AskError> {
         if let Some(error) = self.cut_off() {
             return Err(error);
         }
-        let mut lost = pin!(self.lost(standing));
+        let mut lost = pin!(self.lost());
         let mut round = Round::new(ask);
         let mut under_way = FuturesUnordered::new();
         let mut next = self.next(&mut round);
@@ -295,13 +251,16 @@ impl Shared {
     }
 
     /// Waits until no server can be reached any more; returns the error that says so.
-    async fn lost(&self, mut standing: watch::Receiver<Standing>) -> AskError {
-        while standing.changed().await.is_ok() {
+    async fn lost(&self) -> AskError {
+        loop {
+            let mut cut = pin!(self.cut.notified());
+            // From here on nothing is missed.
+            cut.as_mut().enable();
             if let Some(error) = self.cut_off() {
                 return error;
             }
+            cut.await;
         }
-        std::future::pending().await
     }
 
     /// Follows the members and the paths.
@@ -360,13 +319,16 @@ impl Shared {
         };
         let reach = standing::reach(&words).or_else(|| looked.then(|| Reach::CutOff(why().into())));
         let Some(reach) = reach else { return pathless.map(standing::looked_around) };
-        self.standing.send_if_modified(|standing| {
+        let changed = self.standing.send_if_modified(|standing| {
             let changed = standing.see(reach, now);
             if changed {
                 announce(standing);
             }
             changed
         });
+        if changed {
+            self.cut.notify_waiters();
+        }
         let last_heard = up.iter().filter_map(|path| path.last_heard).max()?;
         let doubtful = standing::doubtful_from(last_heard);
         if now < doubtful {

@@ -1,18 +1,24 @@
 //! Asks a node for keys and values as its HTTP interface would: over its [`Caller`].
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
 use lan_agent::{
-    ask::{Answer, Ask, AskError, Blocking, Consistency, Outcome, Question, RequestId, TraceId},
+    ask::{
+        Answer, Ask, AskError, Blocking, Consistency, Meta, Outcome, Question, RequestId, TraceId,
+    },
     caller::Caller,
 };
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::{
+    fabric::Clock,
     harness::client::Entry,
     linearizable::Value,
     workload::{PATIENCE, Reading, Seen, Store, Unanswered},
@@ -24,12 +30,14 @@ pub struct Asking {
     /// Who asks: different in each start of each node.
     name: u64,
     asked: AtomicU64,
+    /// The time of the world that the node is in.
+    clock: Clock,
 }
 
 impl Asking {
     /// Asks under a name that nobody else has.
-    pub fn new(caller: Arc<dyn Caller>, name: u64) -> Self {
-        Self { caller, name, asked: AtomicU64::new(0) }
+    pub fn new(caller: Arc<dyn Caller>, name: u64, clock: Clock) -> Self {
+        Self { caller, name, asked: AtomicU64::new(0), clock }
     }
 
     async fn ask(
@@ -43,6 +51,7 @@ impl Asking {
         let ask = Ask {
             dc: None,
             consistency,
+            max_stale: None,
             blocking,
             token: String::new(),
             trace: TraceId(id),
@@ -75,7 +84,8 @@ impl Store for Asking {
             Outcome::Found => Some(Entry::read(&answer.body).expect("an entry")),
             Outcome::Absent | Outcome::Conflict => None,
         };
-        Ok(Seen { entry, index: answer.meta.index })
+        let Meta { index, last_contact, .. } = answer.meta;
+        Ok(Seen { entry, index, last_contact })
     }
 
     async fn set(&self, key: &str, value: Value, cas: Option<u64>) -> Result<bool, Unanswered> {
@@ -85,6 +95,10 @@ impl Store for Asking {
 
     async fn delete(&self, key: &str) -> Result<bool, Unanswered> {
         self.write(Question::KvDelete { key: key.to_owned(), cas: None }).await
+    }
+
+    fn now(&self) -> Duration {
+        self.clock.now()
     }
 
     fn is_one_server(&self) -> bool {

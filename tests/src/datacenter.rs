@@ -30,14 +30,18 @@ use certs::{
 };
 use dc_server::{
     blocking::Waits,
-    dispatch::{self, Dispatch, Patience},
+    cluster_id, coordinates,
+    dispatch::{self, Dispatch, Patience, way::Map},
+    failover::Failover,
     leader::{self, Agreement, Duties, autopilot::Settings},
     link_service::{LinkService, Parts},
+    mirror::{self, Mirrors},
     raft::{
         self, Raft, Role as Standing,
         disk::{Latency, Memory},
         network::link::Link as Wire,
     },
+    removals::Removals,
     server::{Server, follow_leader},
     state::State,
 };
@@ -53,7 +57,7 @@ use uuid::Uuid;
 
 use crate::{
     credentials::Credentials,
-    fabric::{Fabric, Link},
+    fabric::{Clock, Fabric, Link},
     machine::{Machine, TURN},
     storm::Weather,
 };
@@ -68,8 +72,9 @@ const STABILIZATION: Duration = Duration::from_secs(4);
 /// How long requests wait for a leader, as in a real server.
 const HOLD: Duration = Duration::from_secs(7);
 
-/// How far clocks drift, in microseconds a second: far more than any quartz does.
-const DRIFT_MAX: i32 = 2_000;
+/// How far clocks drift, in microseconds a second: so much that two of them drift apart by nearly what the
+/// margin of leases allows.
+const DRIFT_MAX: i32 = 20_000;
 
 /// What it is o'clock when a simulation begins, in seconds since 1970.
 const BEGIN: i64 = 1_800_000_000;
@@ -77,9 +82,9 @@ const BEGIN: i64 = 1_800_000_000;
 /// By how much the clock of the day of a node that starts may be wrong, in seconds either way.
 const WRONG_MAX: [i64; 4] = [1, 20, 3_600, 10 * 365 * 24 * 3_600];
 
-/// Lives on a node while it runs: is given the node's number, how often it was started, and the
-/// way to ask it.
-pub type Resident = Arc<dyn Fn(usize, u64, Arc<dyn Caller>) -> Promise<()> + Send + Sync>;
+/// Lives on a node while it runs: is given the node's number, how often it was started, the
+/// way to ask it, and its clock.
+pub type Resident = Arc<dyn Fn(usize, u64, Arc<dyn Caller>, Clock) -> Promise<()> + Send + Sync>;
 
 /// The nodes, and what they run on.
 pub struct Site {
@@ -240,6 +245,11 @@ impl Site {
         locked(&running.caller).clone()
     }
 
+    /// Returns the clock of a node, if it runs.
+    pub fn clock(&self, number: usize) -> Option<Clock> {
+        self.nodes[number].running.as_ref().map(|running| running.machine.clock())
+    }
+
     /// Starts a task on a node's machine, if it runs.
     pub fn spawn(&self, number: usize, task: impl Future<Output = ()> + Send + 'static) {
         if let Some(running) = &self.nodes[number].running {
@@ -282,6 +292,7 @@ impl Site {
         let (raft, caller) = (Slot::default(), Slot::default());
         let resident = self.resident.clone();
         let (starts, ready) = (node.starts, (raft.clone(), caller.clone()));
+        let clock = machine.clock();
         machine.spawn(async move {
             let caller = match start.me.role {
                 Role::Server => {
@@ -292,7 +303,7 @@ impl Site {
                 Role::Client => Arc::new(start.client()),
             };
             *locked(&ready.1) = Some(caller.clone());
-            resident(number, starts, caller).await;
+            resident(number, starts, caller, clock).await;
         });
         node.running = Some(Running { machine, frozen: false, raft, caller });
     }
@@ -358,20 +369,35 @@ impl Start {
         let raft = self.raft(&link).await;
         let (standing, run) = follow_leader(raft.clone());
         tokio::spawn(run);
+        let map = Map { home: self.me.dc.clone(), primary: self.me.dc.clone() };
+        let (coordinates, run) = coordinates::inbox(raft.clone());
+        tokio::spawn(run);
         let parts = dispatch::Parts {
+            map,
             raft: raft.clone(),
             link: link.clone(),
             federation: None,
+            removals: Removals::open(None).0,
             pool: pool.clone(),
             standing: standing.clone(),
+            mirrors: Mirrors::new(mirror::Settings::default()),
+            coordinates,
+            failover: Failover::new(
+                None,
+                false,
+                Mirrors::new(mirror::Settings::default()),
+                None,
+                0,
+            ),
         };
         let waits = Waits { default: Duration::from_secs(300), max: Duration::from_secs(600) };
         let patience = Patience { leader: HOLD, waits };
-        let dispatch = Dispatch::new(self.me.dc.clone(), parts, patience, self.seed);
+        let dispatch = Dispatch::new(parts, patience, self.seed);
         let (agreement, expect) = (Agreement::default(), Some(self.servers));
         let autopilot = Settings { stabilization: STABILIZATION, ..Settings::default() };
-        let duties =
-            leader::Config { dc: self.me.dc.clone(), me: self.me.name.clone(), expect, autopilot };
+        let cluster = Some(cluster_id::fresh(self.seed, 0));
+        let (dc, me) = (self.me.dc.clone(), self.me.name.clone());
+        let duties = leader::Config { dc, me, expect, autopilot, cluster };
         let duties = Duties::new(duties, raft.clone(), pool.clone(), link, agreement.clone());
         tokio::spawn(duties.run());
         service.open(Parts {
@@ -389,7 +415,7 @@ impl Start {
     fn client(self) -> RemoteCaller {
         let link = self.link(Arc::new(ClientService));
         let pool = self.pool(&link);
-        let (caller, run) = RemoteCaller::new(self.me.dc.clone(), link, pool, self.seed);
+        let (caller, run) = RemoteCaller::new(self.me.dc.clone(), link, pool, None, self.seed);
         tokio::spawn(run);
         caller
     }
@@ -424,6 +450,7 @@ impl Start {
             seed: self.seed,
             boot: self.boot_ms(),
             gossip: gossip::Config::lan(),
+            measuring: pool::Measuring::On,
         };
         let puller = Arc::new(LinkPuller::new(link.clone()));
         let bound = Pool::bind(config, &self.fabric, puller);

@@ -99,6 +99,15 @@ impl Trace {
     }
 }
 
+/// What was sent to a port, lost or not: packets, and bytes without the headers of UDP and IP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Traffic {
+    /// Packets.
+    pub packets: u64,
+    /// Bytes.
+    pub bytes: u64,
+}
+
 /// Microseconds of a second.
 const MICROS: i32 = 1_000_000;
 
@@ -151,6 +160,7 @@ struct Net {
     port: u16,
     serial: u64,
     trace: Trace,
+    traffic: BTreeMap<u16, Traffic>,
 }
 
 /// What a link remembers: when its last packet arrives, and until when it is busy sending.
@@ -195,6 +205,7 @@ impl Fabric {
             port: 49_152,
             serial: 0,
             trace,
+            traffic: BTreeMap::new(),
         };
         Self { net: Arc::new(Mutex::new(net)), clock: Clock::new(Duration::ZERO, 0) }
     }
@@ -274,6 +285,11 @@ impl Fabric {
         self.net().trace
     }
 
+    /// Returns what was sent to a port of any host so far.
+    pub fn traffic(&self, port: u16) -> Traffic {
+        self.net().traffic.get(&port).copied().unwrap_or_default()
+    }
+
     fn net(&self) -> MutexGuard<'_, Net> {
         self.net.lock().expect("nobody panics in here")
     }
@@ -323,6 +339,9 @@ impl Net {
         let line = format!("{} {from} {to} {} {fate};", nanos(now), data.len());
         self.trace.note(line.as_bytes());
         self.trace.sent += 1;
+        let traffic = self.traffic.entry(to.port()).or_default();
+        traffic.packets += 1;
+        traffic.bytes += data.len() as u64;
         let (arrival, inbox) = (arrival?, self.inboxes.get_mut(&to)?);
         if inbox.packets.len() >= INBOX_PACKETS_MAX {
             return None;

@@ -17,8 +17,12 @@ use std::{
 };
 
 use bytes::Bytes;
-use certs::link;
-use dc_server::config::hcl;
+use certs::{initial, link};
+use dc_server::{
+    config::hcl,
+    config_entry::Definition,
+    mirror::{batch::Batch, copy::Copy},
+};
 use lan_agent::{
     ask::wire::{decode_ask, decode_reply},
     definition, dns,
@@ -30,10 +34,19 @@ use rand::{RngExt, SeedableRng, rngs::SmallRng};
 use tokio::time::Instant;
 use topology::{
     Datacenter, NodeId, Profile, Role,
+    coordinate::exchange::Exchange,
     gossip::{Config, Engine, Input},
 };
 use uuid::Uuid;
-use wan_federation::{envelope::Envelope, sight::Sight, word::Word};
+use wan_federation::{
+    envelope::Envelope,
+    gateway::{
+        flows::{Bounds, Client, Flows, Step},
+        map::Map,
+    },
+    sight::Sight,
+    word::Word,
+};
 
 /// Longest input: beyond it nothing new is met.
 const LEN_MAX: usize = 4096;
@@ -52,6 +65,7 @@ pub struct Target {
 
 /// All targets.
 pub const TARGETS: &[Target] = &[
+    Target { name: "config_entry", feed: |bytes| text(bytes, feed_config_entry) },
     Target { name: "filter", feed: |bytes| text(bytes, feed_filter) },
     Target { name: "hcl", feed: |bytes| text(bytes, |text| drop(hcl::parse(text))) },
     Target { name: "definition", feed: feed_definition },
@@ -59,11 +73,14 @@ pub const TARGETS: &[Target] = &[
     Target { name: "ask", feed: |bytes| drop(decode_ask(bytes, Instant::now())) },
     Target { name: "reply", feed: |bytes| drop(decode_reply(Bytes::copy_from_slice(bytes))) },
     Target { name: "gossip_packet", feed: |bytes| gossip(packet(bytes)) },
+    Target { name: "coordinate_packet", feed: feed_coordinate_packet },
     Target { name: "sealed_packet", feed: feed_sealed_packet },
     Target { name: "dns", feed: |bytes| _ = dns::understands(bytes) },
     Target { name: "http", feed: |bytes| _ = http::understands(bytes) },
     Target { name: "link", feed: |bytes| _ = link::understands(bytes.to_vec().into(), bytes) },
+    Target { name: "initial", feed: feed_initial },
     Target { name: "envelope", feed: |bytes| drop(Envelope::decode(bytes, Instant::now())) },
+    Target { name: "batch", feed: feed_batch },
     Target { name: "sight", feed: |bytes| drop((Sight::decode(bytes), Word::decode(bytes))) },
     Target {
         name: "gossip_state",
@@ -96,6 +113,17 @@ fn feed_filter(text: &str) {
     }
 }
 
+fn feed_config_entry(text: &str) {
+    if let Ok(entry) = Definition::read(text) {
+        assert_eq!(
+            Definition::read(&entry.body).as_ref(),
+            Ok(&entry),
+            "given back as {}",
+            entry.body
+        );
+    }
+}
+
 fn feed_definition(bytes: &[u8]) {
     if let Ok(value) = serde_json::from_slice(bytes) {
         let _ = (definition::service(&value), definition::check(&value));
@@ -109,9 +137,43 @@ fn feed_registration(bytes: &[u8]) {
     }
 }
 
+fn feed_coordinate_packet(bytes: &[u8]) {
+    let (mut exchange, from) = (Exchange::new(1), ([127, 0, 0, 2], 8301).into());
+    exchange.ping(Duration::ZERO, &[from]);
+    exchange.packet(Duration::from_millis(1), from, bytes, || true);
+    assert_eq!(exchange.own().check(), Ok(()));
+}
+
 fn feed_sealed_packet(bytes: &[u8]) {
     let (dc, key) = (Datacenter::new("dc1").expect("a name"), seal::Key::new(&[7; 16]));
     let _ = seal::opens(&dc, key.expect("a key"), bytes);
+}
+
+/// Feeds what reads a stranger's first packets, and a gateway with them.
+fn feed_initial(bytes: &[u8]) {
+    let _ = initial::understands(bytes);
+    let dc = Datacenter::new("dc2").expect("a name");
+    let mut map = Map::new(dc, ["dc2-s1".parse().expect("a name")]);
+    for place in map.places() {
+        map.move_to(place, ([127, 0, 0, 1], 8302).into());
+    }
+    let mut flows = Flows::new(map, Bounds::default(), Duration::ZERO);
+    let client = Client { addr: ([127, 0, 0, 2], 8302).into(), asked: None };
+    let (first, second) = bytes.split_at(bytes.len().min(1200));
+    for datagram in [bytes, first, second] {
+        let step = flows.client(Duration::ZERO, client, datagram);
+        if let Step::Open { flow, .. } | Step::Forward(flow) = step {
+            let _ = flows.server(flow, datagram);
+        }
+    }
+}
+
+fn feed_batch(bytes: &[u8]) {
+    let mut copy = Copy::new(vec!["a/".to_owned()]);
+    if let Ok(batch) = Batch::decode(bytes) {
+        let _ = copy.take(batch.clone(), Duration::ZERO);
+        let _ = copy.take(batch, Duration::ZERO);
+    }
 }
 
 fn packet(bytes: &[u8]) -> Input {

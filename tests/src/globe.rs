@@ -272,6 +272,8 @@ impl Globe {
             gossip: gossip::Config::wan(),
             seed,
             boot: self.boots,
+            wall_ms: self.wall_ms(),
+            removed: Vec::new(),
             randomness: Randomness::Seeded,
             detours: Detours::On,
         };
@@ -385,6 +387,12 @@ impl Globe {
             payload: Bytes::from_static(b"opaque"),
         };
         async move { federation.forward(envelope).await }
+    }
+
+    /// Returns the time of day in milliseconds since 1970.
+    pub fn wall_ms(&self) -> u64 {
+        let now = self.clock.now().unix_timestamp_nanos() / 1_000_000;
+        u64::try_from(now).expect("it began after 1970")
     }
 
     fn everyone(&self) -> Vec<IpAddr> {

@@ -4,6 +4,7 @@
 //! ```text
 //! Cluster (directory, CA, block of 127.x.y.0/24)
 //!   `- Agent (address, configuration, process, log)   <- Client (HTTP), Asker (DNS)
+//!        |- Gateway (optional: before all servers of a datacenter)
 //!        |- Relay (optional: every packet between agents, to cut and delay)
 //!        `- Namespaces (optional: a host of its own for every agent, and a trunk to cut)
 //! ```
@@ -16,6 +17,7 @@ pub mod block;
 pub mod client;
 pub mod cluster;
 pub mod dns;
+pub mod gateway;
 pub mod namespaces;
 pub mod relay;
 

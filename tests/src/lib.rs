@@ -3,7 +3,7 @@
 //!
 //! - [`source`] reads Rust source as text, for `tidy`.
 //! - [`linearizable`] decides whether what concurrent clients saw of a key could have happened
-//!   in some order.
+//!   in some order, [`freshness`] whether stale reads are as old as they say at most.
 //! - [`seeds`] runs a randomised test for many seeds and says which one failed.
 //! - [`crowd`] is a pool of gossip engines without a socket.
 //! - [`storm`] draws what goes wrong and when; [`workload`] is clients that record what they see of
@@ -22,6 +22,7 @@ pub mod credentials;
 pub mod crowd;
 pub mod datacenter;
 pub mod fabric;
+pub mod freshness;
 pub mod fuzz;
 pub mod globe;
 pub mod harness;

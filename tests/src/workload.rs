@@ -2,12 +2,14 @@
 //! they were told.
 //!
 //! Reads of consistency `default` and `consistent` are part of the history, and so are those that
-//! wait for a change. `stale` ones are not: asked of one server again and again, their index must
-//! never go back, but for a restart of that server. Every write carries a value of its own; a value
+//! wait for a change. `stale` ones are not: they must not be older than they say ([`freshness`]), and asked
+//! of one server again and again, their index must never go back, but for a restart of that server. Every write carries a value of its own; a value
 //! must show under one modify index only: a second one would mean that it was applied twice. A
 //! write of which its client was told that it had no effect must never show.
 //!
 //! Whatever has keys and values is a [`Store`]: real agents over HTTP, and simulated ones.
+//!
+//! [`freshness`]: crate::freshness
 
 use std::{
     collections::BTreeMap,
@@ -22,9 +24,10 @@ use bytes::Bytes;
 use hyper::{Method, StatusCode};
 use lan_agent::ask::Consistency;
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
-use tokio::task::JoinSet;
+use tokio::{task::JoinSet, time::Instant};
 
 use crate::{
+    freshness::{Claim, Freshness},
     harness::{
         agent::Agent,
         client::{Client, Entry},
@@ -57,6 +60,8 @@ pub struct Seen {
     pub entry: Option<Entry>,
     /// `X-Consul-Index`.
     pub index: u64,
+    /// `X-Consul-LastContact`.
+    pub last_contact: Duration,
 }
 
 /// Why there is no answer.
@@ -88,6 +93,9 @@ pub trait Store: Send + Sync + 'static {
     /// Deletes a key.
     fn delete(&self, key: &str) -> impl Future<Output = Result<bool, Unanswered>> + Send;
 
+    /// Returns the time by a clock that all who ask have in common.
+    fn now(&self) -> Duration;
+
     /// Tells whether it is always the same server that answers what may be stale.
     fn is_one_server(&self) -> bool;
 }
@@ -103,6 +111,9 @@ struct Shared {
     stop: AtomicBool,
     next: AtomicU64,
     indexes: Mutex<BTreeMap<(String, Value), u64>>,
+    /// Writes that were acknowledged, and when.
+    acknowledged: Mutex<Vec<(String, Value, Duration)>>,
+    freshness: Mutex<Freshness>,
     stale: AtomicU64,
     /// What was wrong beside the order of things.
     flaws: Mutex<Vec<String>>,
@@ -127,6 +138,8 @@ impl Record {
             stop: AtomicBool::new(false),
             next: AtomicU64::new(0),
             indexes: Mutex::default(),
+            acknowledged: Mutex::default(),
+            freshness: Mutex::default(),
             stale: AtomicU64::new(0),
             flaws: Mutex::default(),
         }))
@@ -200,6 +213,7 @@ impl Record {
         let begun = self.0.history.begin(client, key, Op::Read);
         let seen = store.read(key, reading).await.ok()?;
         begun.end(Outcome::Saw(self.saw(key, seen.entry.as_ref())));
+        locked(&self.0.freshness).prove(key, store.now(), seen.index);
         Some(seen)
     }
 
@@ -209,7 +223,10 @@ impl Record {
         let begun = self.0.history.begin(client, key, Op::Write(value));
         let outcome = store.set(key, value, None).await;
         match outcome {
-            Ok(true) => begun.end(Outcome::Done),
+            Ok(true) => {
+                begun.end(Outcome::Done);
+                self.acknowledge(key, value, store.now());
+            }
             Ok(false) => self.flaw(format!("{key}: a set of {value} compared something")),
             Err(Unanswered::Never) => begun.never(),
             Err(Unanswered::Unknown) => {}
@@ -239,7 +256,10 @@ impl Record {
         let index = expected.map_or(0, |entry| entry.modify_index);
         let begun = self.0.history.begin(client, key, Op::Cas(old, value));
         match store.set(key, value, Some(index)).await {
-            Ok(true) => begun.end(Outcome::Done),
+            Ok(true) => {
+                begun.end(Outcome::Done);
+                self.acknowledge(key, value, store.now());
+            }
             Ok(false) => begun.end(Outcome::Mismatch),
             Err(Unanswered::Never) => begun.never(),
             Err(Unanswered::Unknown) => {}
@@ -248,6 +268,7 @@ impl Record {
 
     async fn read_stale(&self, client: usize, store: &impl Store, key: &str, known: &mut Memory) {
         let reading = Reading { consistency: Consistency::Stale, beyond: None };
+        let begin = store.now();
         let Ok(seen) = store.read(key, reading).await else {
             // The server may have been restarted.
             known.stale = 0;
@@ -255,11 +276,18 @@ impl Record {
         };
         self.0.stale.fetch_add(1, Ordering::Relaxed);
         self.saw(key, seen.entry.as_ref());
+        let Seen { index, last_contact, .. } = seen;
+        let claim = Claim { client, key: key.to_owned(), begin, last_contact, index };
+        locked(&self.0.freshness).claim(claim);
         if store.is_one_server() && seen.index < known.stale {
             let (before, index) = (known.stale, seen.index);
             self.flaw(format!("{key}: client {client} read index {index} after {before}"));
         }
         known.stale = seen.index;
+    }
+
+    fn acknowledge(&self, key: &str, value: Value, at: Duration) {
+        locked(&self.0.acknowledged).push((key.to_owned(), value, at));
     }
 
     fn value(&self) -> Value {
@@ -269,7 +297,7 @@ impl Record {
     fn saw(&self, key: &str, entry: Option<&Entry>) -> Option<Value> {
         let entry = entry?;
         let (value, index) = (number_of(entry), entry.modify_index);
-        let mut indexes = self.0.indexes.lock().expect("nobody panics in here");
+        let mut indexes = locked(&self.0.indexes);
         let first = *indexes.entry((key.to_owned(), value)).or_insert(index);
         if first != index {
             self.flaw(format!("{key}: the write of {value} was applied at {first} and at {index}"));
@@ -278,11 +306,20 @@ impl Record {
     }
 
     fn flaw(&self, what: String) {
-        self.flaws().push(what);
+        locked(&self.0.flaws).push(what);
     }
 
-    fn flaws(&self) -> MutexGuard<'_, Vec<String>> {
-        self.0.flaws.lock().expect("nobody panics in here")
+    /// Adds stale reads that were older than they said to the flaws. What was acknowledged shows when
+    /// somebody has read it, which tells its index.
+    fn check_freshness(&self) {
+        let mut freshness = locked(&self.0.freshness);
+        let indexes = locked(&self.0.indexes);
+        for (key, value, at) in locked(&self.0.acknowledged).drain(..) {
+            if let Some(index) = indexes.get(&(key.clone(), value)) {
+                freshness.prove(&key, at, *index);
+            }
+        }
+        freshness.flaws().for_each(|flaw| self.flaw(flaw));
     }
 
     /// Checks everything that was recorded.
@@ -290,12 +327,17 @@ impl Record {
     /// # Panics
     /// When something is wrong with it.
     pub fn check(&self) {
-        let flaws = self.flaws().join("\n");
+        self.check_freshness();
+        let flaws = locked(&self.0.flaws).join("\n");
         assert!(flaws.is_empty(), "{flaws}");
         if let Err(flaw) = self.0.history.check() {
             panic!("{flaw}");
         }
     }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().expect("nobody panics in here")
 }
 
 fn number_of(entry: &Entry) -> Value {
@@ -305,6 +347,7 @@ fn number_of(entry: &Entry) -> Value {
 /// Clients of real agents at work.
 pub struct Workload {
     record: Record,
+    begin: Instant,
     tasks: JoinSet<()>,
 }
 
@@ -312,13 +355,13 @@ impl Workload {
     /// Starts a client of each of the agents, on some keys below a prefix.
     pub fn start<'a>(agents: impl Iterator<Item = &'a Agent>, prefix: &str, keys: u64) -> Self {
         let record = Record::new(prefix, keys);
-        let mut tasks = JoinSet::new();
+        let (mut tasks, begin) = (JoinSet::new(), Instant::now());
         for (number, agent) in agents.enumerate() {
             let is_server = agent.config["server"] == true;
-            let store = Http { client: agent.client().patient(PATIENCE), is_server };
+            let store = Http { client: agent.client().patient(PATIENCE), is_server, begin };
             tasks.spawn(record.clone().work(number, number as u64, store));
         }
-        Self { record, tasks }
+        Self { record, begin, tasks }
     }
 
     /// Counts the operations whose outcome is known.
@@ -328,7 +371,7 @@ impl Workload {
 
     /// Stops the clients, reads every key once more through `last`, and checks everything.
     pub async fn finish(mut self, last: &Agent) {
-        let last = Http { client: last.client(), is_server: false };
+        let last = Http { client: last.client(), is_server: false, begin: self.begin };
         self.record.stop();
         while let Some(ended) = self.tasks.join_next().await {
             ended.expect("a client failed");
@@ -346,6 +389,7 @@ impl Workload {
 struct Http {
     client: Client,
     is_server: bool,
+    begin: Instant,
 }
 
 impl Store for Http {
@@ -365,7 +409,7 @@ impl Store for Http {
             StatusCode::NOT_FOUND => None,
             _ => return Err(Unanswered::Unknown),
         };
-        Ok(Seen { entry, index: response.index() })
+        Ok(Seen { entry, index: response.index(), last_contact: response.last_contact() })
     }
 
     async fn set(&self, key: &str, value: Value, cas: Option<u64>) -> Result<bool, Unanswered> {
@@ -379,6 +423,10 @@ impl Store for Http {
         let response = self.client.send(Method::DELETE, &path, Bytes::new()).await;
         let answered = response.ok().filter(|response| response.status == StatusCode::OK);
         answered.map(|_| true).ok_or(Unanswered::Unknown)
+    }
+
+    fn now(&self) -> Duration {
+        self.begin.elapsed()
     }
 
     fn is_one_server(&self) -> bool {

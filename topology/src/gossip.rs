@@ -18,12 +18,15 @@
 //! The engine reads no clock and no randomness of its own: equal inputs and seeds give
 //! equal outputs.
 
+mod cluster;
 mod config;
 mod duties;
+mod exile;
 mod hearing;
 mod identity;
 mod packet;
 mod record;
+mod removal;
 mod roster;
 mod spread;
 mod state;
@@ -38,7 +41,11 @@ use bytes::Bytes;
 use foca::OwnedNotification as Notice;
 use rand::{SeedableRng, rngs::SmallRng};
 
-pub use self::config::{Config, Scope};
+pub use self::{
+    cluster::Rival,
+    config::{Config, Scope},
+    removal::{REMOVALS_MAX, Removal},
+};
 use self::{
     duties::Pulls,
     identity::Identity,
@@ -78,6 +85,10 @@ pub enum Input {
         /// Whether it is to be forgotten at once.
         prune: bool,
     },
+    /// A datacenter is removed from the federation, or may come back (WAN).
+    Removal(Removal),
+    /// This was said of datacenters before this node was started (WAN).
+    Removals(Vec<Removal>),
     /// This node says something new of itself. Name, id, datacenter and address stay the same.
     Update(Profile),
     /// The path to the member at this address closed: it is suspected at once.
@@ -123,6 +134,12 @@ pub enum Event {
     Left(Member),
     /// A failed or left member is forgotten.
     Reaped(Member),
+    /// A datacenter was removed from the federation, or may come back.
+    Removal(Removal),
+    /// A server is refused because another cluster has the name of its datacenter. Told once.
+    Rival(Rival),
+    /// A server that was refused for its cluster is gone, or may come in.
+    RivalGone(Rival),
     /// Somebody else is in the pool: the first contact.
     JoinedPool,
     /// An address of [`Input::Join`] answered.
@@ -156,6 +173,9 @@ pub enum Refusal {
     /// Only servers are in the WAN pool.
     #[error("only servers are in the WAN pool")]
     NotAServer,
+    /// Its datacenter was removed from the federation.
+    #[error("its datacenter was removed from the federation")]
+    DatacenterRemoved,
     /// The pool holds as many members as it can.
     #[error("the pool is full")]
     PoolFull,
@@ -263,6 +283,8 @@ impl Engine {
             (_, Input::Sync(state)) => self.sync(&state, out),
             (_, Input::Leave) => self.leave(out),
             (_, Input::ForceLeave { name, prune }) => self.force_leave(&name, prune, out),
+            (_, Input::Removal(said)) => self.say_removal(said, out),
+            (_, Input::Removals(said)) => self.hear_removals(said, out),
             (_, Input::Update(profile)) => self.update(profile, out),
             (_, Input::PathDown(addr)) => self.path_down(addr, out),
         }
@@ -290,7 +312,8 @@ impl Engine {
         let mut standings = self.swim.standings();
         let me = self.swim.me();
         standings.insert(me.addr, foca::Member::new(me, 0, foca::State::Alive));
-        state::encode(entries, &standings, self.config.reap_after, self.now)
+        let removals = self.roster.removals();
+        state::encode(entries, removals, &standings, (self.config.reap_after, self.now))
     }
 
     fn timer(&mut self, cause: Cause, out: &mut Vec<Output>) {
@@ -438,6 +461,8 @@ impl Engine {
         let stamp = mine.stamp.next(Word::Stays);
         self.roster.write_me(Record { stamp, profile }, Status::Alive);
         out.push(Output::Event(Event::Updated(self.roster.me().member.clone())));
+        let gone = self.roster.hold_own_name();
+        self.forgotten(gone, out);
         let key = self.roster.my_key().to_owned();
         self.tell(&key, out);
     }

@@ -15,6 +15,10 @@ pub const TAGS_MAX: usize = 16;
 /// Longest version, tag name or tag value, so that a profile fits in a gossip packet.
 pub const LABEL_LEN_MAX: usize = 128;
 
+/// The tag in which a server says in the WAN pool which cluster it is of: the identity that the servers of a
+/// datacenter agreed on when they began, which tells it from another one of its name.
+pub const CLUSTER_TAG: &str = "cluster";
+
 /// What a node does in its datacenter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -95,6 +99,13 @@ pub struct Profile {
     pub version: String,
     /// Anything else, at most [`TAGS_MAX`] short pairs (Consul's member tags: `expect`, `bootstrap`, ...).
     pub tags: BTreeMap<String, String>,
+}
+
+impl Profile {
+    /// Returns the cluster that a server is of; `None` before it knows.
+    pub fn cluster(&self) -> Option<&str> {
+        self.tags.get(CLUSTER_TAG).map(String::as_str)
+    }
 }
 
 /// A node as another node of its pool holds it.

@@ -17,7 +17,10 @@ use certs::{
     link::{Answering, Kind, Refusal, Request, Service},
 };
 use tokio::sync::{mpsc, oneshot};
-use topology::{Datacenter, Profile};
+use topology::{
+    Datacenter, Profile, Role,
+    gossip::{Removal, Rival},
+};
 use tracing::debug;
 
 use crate::{
@@ -50,11 +53,26 @@ pub const REFUSED_ELSEWHERE: u16 = Refusal::SERVICE_MIN + 2;
 /// Refused: the kind of request is not known here.
 pub const REFUSED_KIND: u16 = Refusal::SERVICE_MIN + 3;
 
+/// Refused: the asker's datacenter was removed from the federation.
+pub const REFUSED_REMOVED: u16 = Refusal::SERVICE_MIN + 5;
+
+/// Refused: another cluster has the name of the asker's datacenter.
+pub const REFUSED_CLUSTER: u16 = Refusal::SERVICE_MIN + 6;
+
 /// What the federation needs to know of the server that it is part of.
 pub trait Inside: Send + Sync + 'static {
     /// Answers a request of another datacenter, by the envelope's deadline. The future is dropped
     /// when the asker goes away.
     fn answer(&self, from: Arc<Identity>, envelope: Envelope) -> Promise<Result<Bytes, Refusal>>;
+
+    /// Answers an agent of another datacenter that is no server, by the request's deadline.
+    fn answer_guest(
+        &self,
+        _from: Arc<Identity>,
+        _request: Request,
+    ) -> Promise<Result<Bytes, Refusal>> {
+        Box::pin(std::future::ready(Err(Refusal::new(REFUSED_KIND, "only servers may ask here"))))
+    }
 
     /// Says what this server has to say of itself. Must not block.
     fn word(&self) -> Word;
@@ -70,6 +88,10 @@ pub(crate) struct Door {
     pub(crate) inbox: mpsc::Sender<Message>,
     /// The own row of the matrix as others read it.
     pub(crate) row: Arc<ArcSwap<Written>>,
+    /// What was said of removed datacenters.
+    pub(crate) removals: Arc<ArcSwap<Vec<Removal>>>,
+    /// Who is refused for its cluster.
+    pub(crate) rivals: Arc<ArcSwap<Vec<Rival>>>,
     pub(crate) metrics: Arc<Metrics>,
     /// What carries envelopes on. It needs the link, which needs the door.
     pub(crate) forwarder: Arc<OnceLock<Weak<Forwarder>>>,
@@ -118,6 +140,28 @@ impl Door {
         refuse(refusal)
     }
 
+    /// Refuses who is of a datacenter that was removed; those of the own one know each other all the same.
+    fn exclude(&self, peer: &Identity) -> Option<Refusal> {
+        let removals = self.removals.load();
+        let removal = removals.iter().find(|it| it.dc == peer.dc && !it.is_lifted)?;
+        (peer.dc != self.dc).then(|| {
+            let Removal { dc, by, .. } = removal;
+            Refusal::new(
+                REFUSED_REMOVED,
+                format_args!("{dc} was removed from the federation, says {by}"),
+            )
+        })
+    }
+
+    /// Refuses who is of another cluster than the one that has its datacenter's name. Its packets are the pool's
+    /// business, so that it is known when that is over.
+    fn exclude_rival(&self, peer: &Identity, from: SocketAddr, kind: Kind) -> Option<Refusal> {
+        let rivals = self.rivals.load();
+        let is = |rival: &&Rival| rival.profile.addr == from && rival.profile.dc == peer.dc;
+        let rival = rivals.iter().find(is).filter(|_| kind != PACKET)?;
+        Some(Refusal::new(REFUSED_CLUSTER, rival))
+    }
+
     fn roster(&self, state: Bytes) -> Answering {
         let (reply, answer) = oneshot::channel();
         self.post(Message::Roster { state, reply: Some(reply) });
@@ -136,6 +180,13 @@ impl Door {
 
 impl Service for Door {
     fn call(&self, peer: Arc<Identity>, from: SocketAddr, request: Request) -> Answering {
+        let excluded = self.exclude(&peer);
+        if let Some(refusal) = excluded.or_else(|| self.exclude_rival(&peer, from, request.kind)) {
+            return refuse(refusal);
+        }
+        if peer.role != Role::Server {
+            return self.inside.answer_guest(peer, request);
+        }
         match request.kind {
             ENVELOPE => self.envelope(peer, &request),
             RELAY => self.relay(peer, &request),
@@ -154,7 +205,10 @@ impl Service for Door {
     }
 
     fn datagram(&self, peer: &Identity, from: SocketAddr, data: Bytes) {
-        self.post(Message::Packet { peer: peer.clone(), from, data });
+        // Who is no server is no member.
+        if peer.role == Role::Server {
+            self.post(Message::Packet { peer: peer.clone(), from, data });
+        }
     }
 
     fn word(&self) -> Bytes {
@@ -211,7 +265,7 @@ mod tests {
     use std::time::Duration;
 
     use tokio::time::Instant;
-    use topology::{NodeName, Role};
+    use topology::NodeName;
     use uuid::Uuid;
 
     use super::*;

@@ -91,6 +91,18 @@ async fn silence(mut reach: watch::Receiver<Reach>, hear: Duration) -> CarryErro
     }
 }
 
+/// Ends when a server that was asked a while ago has missed a heartbeat or two: it may be dead, which
+/// takes longer to be certain.
+pub(crate) async fn doubt(mut reach: watch::Receiver<Reach>) {
+    tokio::time::sleep(HEAR_SOON).await;
+    let in_doubt =
+        reach.wait_for(|reach| matches!(reach, Reach::Faint | Reach::Quiet | Reach::Down));
+    if in_doubt.await.is_err() {
+        // It left, which ends the attempt.
+        std::future::pending::<()>().await;
+    }
+}
+
 /// What the attempts so far came to.
 #[derive(Debug)]
 pub(crate) struct Trail {
@@ -122,6 +134,14 @@ impl Trail {
     /// Notes that what was sent may have been carried out.
     pub(crate) fn lost(&mut self) {
         self.effect = Effect::Unknown;
+    }
+
+    /// Notes what else was tried at the same time.
+    pub(crate) fn join(&mut self, other: Trail) {
+        self.tried.extend(other.tried);
+        if other.effect == Effect::Unknown {
+            self.effect = Effect::Unknown;
+        }
     }
 
     /// Says what was tried, and what became of it.

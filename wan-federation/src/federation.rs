@@ -3,7 +3,6 @@
 
 use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
 
-use arc_swap::ArcSwap;
 use bytes::Bytes;
 use certs::{
     error::{CallError, LinkError},
@@ -17,8 +16,8 @@ use tokio::{
     time::Instant,
 };
 use topology::{
-    Datacenter, Member, NodeName, Profile, Status,
-    gossip::{self, Engine},
+    Datacenter, Member, NodeName, Profile, Status, gateway,
+    gossip::{self, Engine, Removal},
 };
 
 use crate::{
@@ -30,13 +29,16 @@ use crate::{
     error::{ForwardError, PoolError},
     forward::{Forwarded, Forwarder, Promise},
     inbox::{INBOX_MAX, Message},
-    matrix::{Matrix, Written},
+    matrix::Matrix,
     metrics::Metrics,
     pool::{self, Census, Pool, ROSTER},
     relay::{REFUSED_RELAY, RELAY, Relayed},
+    removal::{RemovalError, Wish},
+    report::Report,
     seeds::Seeds,
     sight::Sight,
-    table::{Server, Table},
+    table::Server,
+    timeline::{Event, Timeline},
     verdict::{Health, Verdict},
     watch::Watch,
 };
@@ -54,7 +56,8 @@ const LEAVE_LINGER: Duration = Duration::from_millis(2500);
 #[derive(Clone)]
 pub struct Config {
     /// What this server says of itself to the WAN pool. Its `addr` is where others reach it; a
-    /// port 0 there stands for the port that [`Config::bind`] gets.
+    /// port 0 there stands for the port that [`Config::bind`] gets. With a tag
+    /// [`GATEWAYS_TAG`](gateway::GATEWAYS_TAG) that is where its fellow servers reach it, and all others by these.
     pub me: Profile,
     /// Where to listen (UDP); port 0 takes any free one.
     pub bind: SocketAddr,
@@ -73,8 +76,12 @@ pub struct Config {
     pub seed: u64,
     /// Larger at every start of this server: milliseconds since 1970 will do.
     pub boot: u64,
+    /// The present in milliseconds since 1970: what the timeline is stamped with, as time passes.
+    pub wall_ms: u64,
     /// Whether the link's identifiers are derived from `seed` too, as a simulation needs.
     pub randomness: Randomness,
+    /// What [`Federation::removals`] said before this server was started.
+    pub removed: Vec<Removal>,
     /// Whether requests take detours through other datacenters, and are passed on for them.
     pub detours: Detours,
 }
@@ -111,13 +118,15 @@ impl Federation {
     ) -> Result<(Self, impl Future<Output = ()> + Send + 'static + use<>), LinkError> {
         let metrics = Arc::new(Metrics::resolve());
         let (sender, inbox) = mpsc::channel(INBOX_MAX);
-        let row = Arc::<ArcSwap<Written>>::default();
+        let board = Board::new(config.boot);
         let mut me = config.me;
         let door = Door {
             dc: me.dc.clone(),
             inside: inside.clone(),
             inbox: sender.clone(),
-            row: row.clone(),
+            row: board.row.clone(),
+            removals: board.removals.clone(),
+            rivals: board.rivals.clone(),
             metrics: metrics.clone(),
             forwarder: Arc::default(),
         };
@@ -126,29 +135,24 @@ impl Federation {
             addr: config.bind,
             me: Identity::new(me.dc.clone(), me.role, Some(me.name.clone())),
             keys: config.keys,
-            accept: Accept::Servers,
+            accept: Accept::Agents,
             profile: link::Profile::Wan,
             seed: (config.randomness == Randomness::Seeded).then_some(config.seed),
             limits: Limits::default(),
         };
         let (endpoint, link) = Endpoint::bind(link, sockets, Arc::new(door))?;
-        if me.addr.port() == 0 {
-            me.addr.set_port(endpoint.local_addr().port());
-        }
+        me.addr = addr_in_pool(&me, endpoint.local_addr().port());
         let start = Instant::now();
-        let board = Board {
-            members: Arc::default(),
-            table: Arc::new(ArcSwap::from_pointee(Table::default())),
-            row,
-            changes: Arc::new(signal::Sender::new(0)),
-        };
         let engine = Engine::new(config.gossip, me.clone(), config.boot, config.seed);
         let wake = Arc::new(Notify::new());
+        let carrier = Arc::new(Wire(endpoint.clone()));
+        let (dc, table) = (me.dc.clone(), board.table.clone());
+        let forwarder = Arc::new(Forwarder::new(dc, config.detours, start, table, carrier));
         let driver = Driver {
             start,
             inside,
             inbox,
-            pool: Pool::new(engine, endpoint.clone(), &me, start, board.members.clone()),
+            pool: Pool::new(engine, endpoint.clone(), &me, start, &board),
             watch: Watch::new(&me, wake.clone()),
             paths: Paths::new(endpoint.clone()),
             lan: Lan::new(config.lan, me.name.clone()),
@@ -157,10 +161,11 @@ impl Federation {
             metrics: metrics.clone(),
             wake,
             due: Due::default(),
+            removed: config.removed,
+            timeline: Timeline::new(me.dc.clone(), me.name.clone(), config.boot),
+            wall_ms: config.wall_ms,
+            home: forwarder.home(),
         };
-        let carrier = Arc::new(Wire(endpoint.clone()));
-        let (dc, table) = (me.dc.clone(), board.table.clone());
-        let forwarder = Arc::new(Forwarder::new(dc, config.detours, start, table, carrier));
         let opened = relays.set(Arc::downgrade(&forwarder));
         assert!(opened.is_ok(), "the door is new, and nobody else has it");
         let shared = Shared { me, start, endpoint, forwarder, inbox: sender, board, metrics };
@@ -211,6 +216,35 @@ impl Federation {
             .collect()
     }
 
+    /// Returns servers of other datacenters that may be asked for this one, should all of its own be gone: two of
+    /// each datacenter that is not lost and says so in its tag, the nearest datacenter first.
+    pub fn servers_with(&self, tag: &str) -> Vec<(Datacenter, NodeName, SocketAddr)> {
+        let (members, table) = (self.members(), self.0.board.table.load());
+        let has_tag = |addr: SocketAddr| {
+            let at = |member: &&Member| member.profile.addr == addr;
+            members.iter().find(at).is_some_and(|member| member.profile.tags.contains_key(tag))
+        };
+        let known = table.by_distance().into_iter();
+        let there = known
+            .filter(|(_, remote)| !matches!(remote.verdict.health, Health::Lost | Health::Left));
+        let servers = there.flat_map(|(dc, remote)| {
+            let servers = remote.servers.iter().filter(|server| has_tag(server.addr));
+            servers.take(2).map(|it| (dc.clone(), it.name.clone(), it.addr))
+        });
+        servers.collect()
+    }
+
+    /// Returns the gateways by which a server of the WAN pool is reached; none if it is by its own address.
+    pub fn gateways_of(&self, addr: SocketAddr) -> Vec<SocketAddr> {
+        self.0.endpoint.ways(addr).map(|ways| ways.to_vec()).unwrap_or_default()
+    }
+
+    /// Tells whether a datacenter is known and held for lost: asking it is in vain.
+    pub fn holds_for_lost(&self, dc: &Datacenter) -> bool {
+        let table = self.0.board.table.load();
+        table.remotes.get(dc).is_some_and(|remote| remote.verdict.health == Health::Lost)
+    }
+
     /// Takes in what a fellow server says that it sees; tells whether it could: it is told again
     /// otherwise. The link has made sure who it is.
     pub fn told(&self, fellow: &NodeName, body: &[u8]) -> bool {
@@ -232,7 +266,27 @@ impl Federation {
         self.0.board.members.load_full()
     }
 
-    /// Returns a number that goes up whenever members or verdicts changed.
+    /// Returns all that is known of the datacenters now.
+    pub async fn report(&self) -> Result<Report, PoolError> {
+        let (reply, report) = oneshot::channel();
+        self.post(Message::Report { reply }).await?;
+        report.await.map_err(|_| PoolError::Stopped)
+    }
+
+    /// Returns the events of this server's timeline, the oldest first.
+    pub async fn events(&self) -> Result<Vec<Event>, PoolError> {
+        let (reply, events) = oneshot::channel();
+        self.post(Message::Events { reply }).await?;
+        events.await.map_err(|_| PoolError::Stopped)
+    }
+
+    /// Returns the number that [`Federation::changes`] tells, as of now.
+    pub fn version(&self) -> u64 {
+        *self.0.board.changes.borrow()
+    }
+
+    /// Returns a number that changes whenever members, verdicts, breakers or the matrix do; it
+    /// goes up while the server runs.
     pub fn changes(&self) -> signal::Receiver<u64> {
         self.0.board.changes.subscribe()
     }
@@ -297,6 +351,21 @@ impl Federation {
         self.post(Message::ForceLeave { name: name.to_owned(), prune }).await
     }
 
+    /// Removes a datacenter from the federation, or lets it in again: here at once, everywhere else
+    /// soon. It is the caller's to keep [`Federation::removals`] over a restart.
+    pub async fn remove(&self, dc: Datacenter, wish: Wish) -> Result<(), RemovalError> {
+        let (reply, done) = oneshot::channel();
+        let posted = self.post(Message::Remove { dc, wish, reply }).await;
+        posted.map_err(|_| RemovalError::Stopped)?;
+        done.await.map_err(|_| RemovalError::Stopped)?
+    }
+
+    /// Returns what was said of removed datacenters, by datacenter; [`Federation::changes`] tells when that
+    /// changes.
+    pub fn removals(&self) -> Arc<Vec<Removal>> {
+        self.0.board.removals.load_full()
+    }
+
     /// Tells everyone that this server leaves for good, and waits until they should know.
     pub async fn leave(&self) -> Result<(), PoolError> {
         self.post(Message::Leave).await?;
@@ -345,6 +414,15 @@ impl Federation {
 
     async fn post(&self, message: Message) -> Result<(), PoolError> {
         self.0.inbox.send(message).await.map_err(|_| PoolError::Stopped)
+    }
+}
+
+/// Returns the address by which the WAN pool knows this server, which listens on that port.
+fn addr_in_pool(me: &Profile, port: u16) -> SocketAddr {
+    let port = if me.addr.port() == 0 { port } else { me.addr.port() };
+    match me.tags.contains_key(gateway::GATEWAYS_TAG) {
+        true => gateway::virtual_addr(&me.dc, &me.name, port),
+        false => SocketAddr::new(me.addr.ip(), port),
     }
 }
 

@@ -5,7 +5,8 @@
 //!      |          |                           |                       |
 //!      error      +---------------------------+-----------------------+
 //!                                             v
-//!                     detours: servers of other datacenters pass it on (crate::relay)
+//!                     detours: servers of other datacenters pass it on (crate::relay), already
+//!                     beside those that are in doubt
 //!                                             v
 //!                     servers that are not heard, while there is time for that
 //! ```
@@ -16,6 +17,8 @@
 //!
 //! A request for the own datacenter goes through another one: it comes from a server that can't
 //! reach its leader, see [`crate::envelope`].
+
+mod around;
 
 use std::{
     future::Future,
@@ -28,16 +31,15 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use tokio::time::Instant;
 use topology::Datacenter;
-use tracing::debug;
 
+use self::around::{Around, Pace};
 use crate::{
-    attempt::{Carrier, Errand, HEAR_MAX, Trail},
-    breaker::Outcome,
-    detour::{self, Asked, Detours, Neighbour, Onward, Refusals},
+    attempt::{Carrier, HEAR_MAX, Trail},
+    detour::{Asked, Detours, Refusals},
     envelope::Envelope,
     error::{Effect, ForwardError},
     gate::{self, Gate},
-    journey::{Choice, Journey, Silence, Step, outcome_of},
+    journey::{Choice, Journey},
     routes::Need,
     table::{Remote, Server, Table},
     verdict::Health,
@@ -86,6 +88,11 @@ impl Forwarder {
         Self { dc, detours, table, carrier, start, home, refusals: Mutex::default() }
     }
 
+    /// Returns the gate of what goes home through other datacenters.
+    pub(crate) fn home(&self) -> Arc<Gate> {
+        self.home.clone()
+    }
+
     /// Carries an envelope to its datacenter by its deadline.
     pub(crate) async fn forward(&self, envelope: Envelope) -> Result<Forwarded, ForwardError> {
         let table = self.table.load_full();
@@ -95,22 +102,24 @@ impl Forwarder {
         };
         let envelope = envelope.leaving(&self.dc)?;
         let mut journey = Journey::new(&*self.carrier, &envelope, remote, HEAR_MAX)?;
+        let mut around = Around::new(self, &table, &journey);
         let reachable = remote.filter(|remote| remote.verdict.health.takes_requests());
         // A server that asks for its own leader needs nobody who has none either.
         let need = remote.map_or(Need::Leader, |remote| remote.need(envelope.consistency));
         if let Some(remote) = reachable {
+            let doubt = journey.doubt.clone();
             let (gate, hedges) = (&remote.gates.direct, Some(&*remote.gates.hedges));
-            let step = journey.ask_directly(gate, hedges, Choice::Fit(need)).await;
-            if let ControlFlow::Break(result) = step {
-                return result.map(|answer| self.forwarded(&envelope, None, answer));
-            }
-        }
-        if self.detours == Detours::On {
-            let gate = remote.map_or(&self.home, |remote| &remote.gates.detours);
-            let step = self.detour(&table, gate, need, &mut journey).await;
+            let direct = journey.ask_directly(gate, hedges, Choice::Fit(need));
+            let step = around.beside(direct, &doubt, remote, need).await;
             if let ControlFlow::Break(result) = step {
                 return result;
             }
+        }
+        let gate = remote.map_or(&self.home, |remote| &remote.gates.detours);
+        let step = around.take(gate, need, Pace::Patient).await;
+        journey.trail.join(around.trail());
+        if let ControlFlow::Break(result) = step {
+            return result;
         }
         if let Some(remote) = reachable {
             let step = journey.ask_directly(&remote.gates.direct, None, Choice::Rest).await;
@@ -123,100 +132,6 @@ impl Forwarder {
             Some(remote) => self.lost(&envelope.dc, remote, &journey.trail),
             None => journey.failed(),
         })
-    }
-
-    /// Tells whether there is a server to ask for the way home.
-    pub(crate) fn may_go_home(&self) -> bool {
-        if self.detours == Detours::Off {
-            return false;
-        }
-        let table = self.table.load();
-        let neighbours: Vec<Neighbour> = self
-            .others(&table, &self.dc)
-            .into_iter()
-            .map(|(dc, remote)| self.neighbour(&table, dc, remote, (&self.dc, Need::Leader)))
-            .collect();
-        !detour::rank(&neighbours, 0).is_empty()
-    }
-
-    /// Asks servers of other datacenters to pass the request on, the best first.
-    async fn detour(
-        &self,
-        table: &Table,
-        gate: &Arc<Gate>,
-        need: Need,
-        journey: &mut Journey<'_>,
-    ) -> Step<Forwarded> {
-        let wanted = &journey.envelope.dc;
-        let others = self.others(table, wanted);
-        let neighbours: Vec<Neighbour> = others
-            .iter()
-            .map(|(dc, remote)| self.neighbour(table, dc, remote, (wanted, need)))
-            .collect();
-        let ways = detour::rank(&neighbours, journey.spread());
-        if ways.is_empty() {
-            debug!(to = %wanted, ?neighbours, "no detour");
-            return ControlFlow::Continue(());
-        }
-        let pass = match gate.enter() {
-            Ok(pass) => pass,
-            Err(turned) => {
-                journey.trail.say(format!("no detour: {turned}"));
-                return ControlFlow::Continue(());
-            }
-        };
-        let asked = Instant::now();
-        let mut outcome = Outcome::Abandoned;
-        for (neighbour, server) in ways {
-            let (dc, remote) = others[neighbour];
-            let Some(server) = remote.servers.get(server) else { continue };
-            debug!(server = %server.name, through = %dc, to = %wanted, "taking a detour");
-            match journey.ask(server, Errand::PassOn).await {
-                ControlFlow::Break(result) => {
-                    pass.finish(outcome_of(&result, asked));
-                    let answer = |answer| self.forwarded(journey.envelope, Some(dc), answer);
-                    return ControlFlow::Break(result.map(answer));
-                }
-                ControlFlow::Continue(Silence::Refused) => {
-                    let asked = asked_for(wanted, need, server);
-                    self.refusals().note(self.start.elapsed(), asked);
-                }
-                ControlFlow::Continue(Silence::Failed) => outcome = Outcome::Failed,
-            }
-        }
-        pass.finish(outcome);
-        ControlFlow::Continue(())
-    }
-
-    /// Returns the datacenters that a request for a wanted one may go through.
-    fn others<'a>(
-        &self,
-        table: &'a Table,
-        wanted: &Datacenter,
-    ) -> Vec<(&'a Datacenter, &'a Remote)> {
-        let is_open =
-            |(dc, remote): &(&Datacenter, &Remote)| *dc != wanted && !remote.gates.direct.is_open();
-        table.remotes.iter().filter(is_open).collect()
-    }
-
-    /// Puts together what is known of a datacenter that a request may go through.
-    fn neighbour(
-        &self,
-        table: &Table,
-        dc: &Datacenter,
-        remote: &Remote,
-        (wanted, need): (&Datacenter, Need),
-    ) -> Neighbour {
-        let now = self.start.elapsed();
-        let refusals = self.refusals();
-        let refused = |server: &Server| refusals.holds(now, &asked_for(wanted, need, server));
-        let servers = remote.servers.iter().enumerate();
-        Neighbour {
-            rtt: remote.rtt(),
-            onward: Onward::of(&table.matrix, dc, wanted, need),
-            refused: servers.filter(|(_, it)| refused(it)).map(|(place, _)| place).collect(),
-            servers: remote.servers.iter().map(Server::candidate).collect(),
-        }
     }
 
     fn refusals(&self) -> MutexGuard<'_, Refusals> {

@@ -11,7 +11,7 @@ use std::{
     fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -90,6 +90,7 @@ pub struct Gate {
     start: Instant,
     breaker: Mutex<Breaker>,
     under_way: AtomicUsize,
+    entered: AtomicU64,
     bound: usize,
 }
 
@@ -135,6 +136,7 @@ impl Gate {
             start: Instant::now(),
             breaker: Mutex::default(),
             under_way: AtomicUsize::new(0),
+            entered: AtomicU64::new(0),
             bound,
         })
     }
@@ -153,6 +155,7 @@ impl Gate {
                 Err(Turned::Broken { retry_after })
             }
             Admission::Pass | Admission::Probe => {
+                self.entered.fetch_add(1, Ordering::Relaxed);
                 Ok(Pass { gate: self.clone(), admission, outcome: Outcome::Abandoned })
             }
         }
@@ -166,6 +169,11 @@ impl Gate {
     /// Tells how many requests are under way.
     pub fn under_way(&self) -> usize {
         self.under_way.load(Ordering::Acquire)
+    }
+
+    /// Tells how many requests were ever let through.
+    pub fn entered(&self) -> u64 {
+        self.entered.load(Ordering::Relaxed)
     }
 
     /// Tells whether the breaker turns callers away.

@@ -7,7 +7,12 @@ use certs::identity::Identity;
 use tokio::sync::oneshot;
 use topology::{Datacenter, NodeName, Profile};
 
-use crate::sight::Sight;
+use crate::{
+    removal::{RemovalError, Wish},
+    report::Report,
+    sight::Sight,
+    timeline::Event,
+};
 
 /// Most messages that wait: a burst of gossip from all servers of some dozen datacenters.
 pub(crate) const INBOX_MAX: usize = 4096;
@@ -19,6 +24,14 @@ pub(crate) enum Message {
     Packet { peer: Identity, from: SocketAddr, data: Bytes },
     /// A full state came in; the sender may want ours.
     Roster { state: Bytes, reply: Option<oneshot::Sender<Bytes>> },
+    /// Somebody wants to see all that is known.
+    Report { reply: oneshot::Sender<Report> },
+    /// Somebody wants the timeline.
+    Events { reply: oneshot::Sender<Vec<Event>> },
+    /// A datacenter is removed, or let in again.
+    Remove { dc: Datacenter, wish: Wish, reply: oneshot::Sender<Result<(), RemovalError>> },
+    /// Somebody said that the own datacenter is kept out.
+    Excluded { by: SocketAddr, why: String },
     /// Somebody wants our full state.
     Export { reply: oneshot::Sender<Bytes> },
     /// A fellow server says what it sees.
@@ -29,6 +42,8 @@ pub(crate) enum Message {
     Row { dc: Datacenter, by: NodeName, row: Bytes },
     /// A name to join by was looked up.
     Resolved { host: String, addrs: Vec<SocketAddr> },
+    /// The host name of a gateway was looked up.
+    Gateways { host: String, addrs: Vec<SocketAddr> },
     /// These addresses are to be joined by.
     Join(Vec<SocketAddr>),
     /// The servers of the own LAN changed.

@@ -6,11 +6,14 @@
 use std::{ops::ControlFlow, pin::pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use tokio::time::{Instant, timeout};
+use tokio::{
+    sync::Notify,
+    time::{Instant, timeout},
+};
 use tracing::debug;
 
 use crate::{
-    attempt::{Carrier, CarryError, Errand, HEAR_SOON, Trail, attempt},
+    attempt::{Carrier, CarryError, Errand, HEAR_SOON, Trail, attempt, doubt},
     breaker::Outcome,
     envelope::Envelope,
     error::{Effect, ForwardError},
@@ -49,8 +52,12 @@ pub(crate) struct Journey<'a> {
     body: Bytes,
     asked: Instant,
     pub(crate) trail: Trail,
+    /// Told when a server that is asked may be dead.
+    pub(crate) doubt: Arc<Notify>,
     /// How long a server of the wanted datacenter may take to be heard.
     hear: Duration,
+    /// Whether a server that may be dead is given up, rather than waited for until it is certain.
+    prompt: bool,
     /// All servers of the wanted datacenter.
     servers: &'a [Server],
     /// Whether one of them failed: the others may, too.
@@ -89,13 +96,35 @@ impl<'a> Journey<'a> {
             body: envelope.encode()?,
             asked: Instant::now(),
             trail: Trail::new(),
+            doubt: Arc::default(),
             hear,
+            prompt: false,
             servers,
             failed: false,
             left: servers.iter().collect(),
             attempts: 0,
             refused: None,
         })
+    }
+
+    /// Gives up on servers that may be dead: whoever waits tries others meanwhile. What waits for a change goes on.
+    pub(crate) fn promptly(self) -> Self {
+        Self { prompt: !self.envelope.waits, ..self }
+    }
+
+    /// Begins another journey of the same envelope, which leads around its datacenter's own servers.
+    pub(crate) fn aside(&self) -> Self {
+        Self {
+            body: self.body.clone(),
+            trail: Trail::new(),
+            doubt: Arc::default(),
+            servers: &[],
+            failed: false,
+            left: Vec::new(),
+            attempts: 0,
+            refused: None,
+            ..*self
+        }
     }
 
     /// Any number that differs between requests.
@@ -155,10 +184,7 @@ impl<'a> Journey<'a> {
     ) -> Step<Bytes, Silence> {
         let late = hedges.and_then(|hedges| Some((hedges, hedges.get().late_after()?)));
         let Some((hedges, after)) = late else { return self.ask(server, Errand::Answer).await };
-        let (carrier, body, hear) = (self.carrier, self.body.clone(), self.hear);
-        let deadline = self.envelope.deadline;
-        let ask = |server| attempt(carrier, server, Errand::Answer, body.clone(), (hear, deadline));
-        let mut first = pin!(ask(server));
+        let mut first = pin!(self.attempt(server, Errand::Answer));
         if let Ok(result) = timeout(after, &mut first).await {
             return self.take(server, Errand::Answer, result);
         }
@@ -168,7 +194,7 @@ impl<'a> Journey<'a> {
         };
         debug!(late = %server.name, server = %another.name, dc = %server.dc, "asking another, too");
         self.attempts += 1;
-        let mut second = pin!(ask(another));
+        let mut second = pin!(self.attempt(another, Errand::Answer));
         tokio::select! {
             biased;
             result = &mut first => {
@@ -207,19 +233,40 @@ impl<'a> Journey<'a> {
     }
 
     /// Asks one server; what it says ends the journey, unless somebody else may help.
-    pub(crate) async fn ask(&mut self, server: &Server, errand: Errand) -> Step<Bytes, Silence> {
+    async fn ask(&mut self, server: &Server, errand: Errand) -> Step<Bytes, Silence> {
+        let result = self.attempt(server, errand).await;
+        self.take(server, errand, result)
+    }
+
+    /// Asks one server, which says so as soon as it is in doubt.
+    pub(crate) fn attempt<'s>(
+        &self,
+        server: &'s Server,
+        errand: Errand,
+    ) -> impl Future<Output = Result<Bytes, CarryError>> + use<'a, 's> {
         debug!(server = %server.name, dc = %server.dc, ?errand, "handing over");
         let hear = match errand {
             Errand::Answer => self.hear,
             Errand::PassOn => HEAR_SOON,
         };
-        let until = (hear, self.envelope.deadline);
-        let result = attempt(self.carrier, server, errand, self.body.clone(), until).await;
-        self.take(server, errand, result)
+        let (carrier, body, told) = (self.carrier, self.body.clone(), self.doubt.clone());
+        let (until, prompt) = ((hear, self.envelope.deadline), self.prompt);
+        async move {
+            let mut attempt = pin!(attempt(carrier, server, errand, body, until));
+            tokio::select! {
+                biased;
+                result = &mut attempt => return result,
+                () = doubt(server.reach.clone()) => told.notify_one(),
+            }
+            if prompt {
+                return Err(CarryError::Lost("missed a heartbeat".to_owned()));
+            }
+            attempt.await
+        }
     }
 
     /// Takes in what came of asking a server.
-    fn take(
+    pub(crate) fn take(
         &mut self,
         server: &Server,
         errand: Errand,
@@ -270,7 +317,7 @@ impl<'a> Journey<'a> {
 }
 
 /// Says what a request's end tells of the way that it took.
-pub(crate) fn outcome_of(result: &Result<Bytes, ForwardError>, asked: Instant) -> Outcome {
+pub(crate) fn outcome_of<T>(result: &Result<T, ForwardError>, asked: Instant) -> Outcome {
     match result {
         Err(ForwardError::Deadline { .. }) if asked.elapsed() >= FAIR_MIN => Outcome::Failed,
         Err(ForwardError::Deadline { .. }) => Outcome::Abandoned,

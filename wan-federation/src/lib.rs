@@ -33,6 +33,18 @@ pub mod word;
 
 pub mod sight;
 
+pub mod timeline;
+
+pub mod report;
+
+pub mod removal;
+
+pub mod gateway;
+
+pub mod gateways;
+
+mod notice;
+
 mod share;
 
 mod demand;
@@ -64,5 +76,6 @@ pub use error::{Effect, ForwardError, PoolError};
 pub use federation::{Config, Federation, Randomness};
 pub use forward::{Forwarded, Promise};
 pub use matrix::Matrix;
+pub use report::Report;
 pub use verdict::{Degradation, Health, Verdict};
 pub use word::Word;

@@ -13,18 +13,24 @@ use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use certs::{
-    error::DatagramError,
+    error::{CallError, DatagramError},
     identity::Identity,
-    link::{Endpoint, Expect, Kind, Request, Target},
+    link::{Endpoint, Expect, Kind, Request, Routes, Target},
 };
 use tokio::{task::JoinSet, time::Instant};
 use topology::{
     Datacenter, Member, NodeName, Profile, Status,
-    gossip::{Engine, Event, Input, Output, Timer},
+    gossip::{Engine, Event, Input, Output, Removal, Rival, Timer},
 };
 use tracing::{debug, info, warn};
 
-use crate::inbox::Message;
+use crate::{
+    answer::{REFUSED_CLUSTER, REFUSED_REMOVED},
+    driver::Board,
+    gateways::Gateways,
+    inbox::Message,
+    timeline::{self, Note},
+};
 
 /// A full state of the pool; answered with the other side's.
 pub const ROSTER: Kind = Kind(2);
@@ -40,6 +46,12 @@ const ERRANDS_MAX: usize = 256;
 
 /// How often a packet with the wrong certificate is logged at most.
 const WARN_INTERVAL: Duration = Duration::from_secs(10);
+
+/// How often it is told at most that the same server keeps this one out, for the same reason.
+const EXCLUDED_INTERVAL: Duration = Duration::from_secs(600);
+
+/// Most servers that keep this one out of which that is remembered.
+const EXCLUDED_MAX: usize = 256;
 
 /// How many members the pool holds for what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -78,8 +90,16 @@ pub(crate) struct Pool {
     errands: JoinSet<Option<Message>>,
     /// Members that did not leave, by address; those that are alive win.
     by_addr: BTreeMap<SocketAddr, Member>,
+    /// Who is reached by which gateways, and what was made of it.
+    gateways: Gateways,
+    routes: Routes,
     members: Arc<ArcSwap<Vec<Member>>>,
+    removals: Arc<ArcSwap<Vec<Removal>>>,
+    rivals: Arc<ArcSwap<Vec<Rival>>>,
+    /// Why this server was kept out by whom, and when that was told.
+    excluded: BTreeMap<SocketAddr, (String, Duration)>,
     warned: Option<Duration>,
+    notes: Vec<Note>,
 }
 
 impl Pool {
@@ -88,7 +108,7 @@ impl Pool {
         endpoint: Endpoint,
         me: &Profile,
         start: Instant,
-        members: Arc<ArcSwap<Vec<Member>>>,
+        board: &Board,
     ) -> Self {
         Self {
             engine,
@@ -99,8 +119,14 @@ impl Pool {
             serial: 0,
             errands: JoinSet::new(),
             by_addr: BTreeMap::new(),
-            members,
+            gateways: Gateways::new(me),
+            routes: Routes::default(),
+            members: board.members.clone(),
+            removals: board.removals.clone(),
+            rivals: board.rivals.clone(),
+            excluded: BTreeMap::new(),
             warned: None,
+            notes: Vec::new(),
         }
     }
 
@@ -122,15 +148,24 @@ impl Pool {
                     self.serial += 1;
                     self.timers.insert((now + after, self.serial), timer);
                 }
-                Output::Event(event) => tell(&event),
+                Output::Event(event) => {
+                    tell(&event);
+                    self.notes.extend(note(&event));
+                }
                 Output::Pull { from } => self.pull(from.addr),
             }
         }
         changed
     }
 
-    /// Starts the engine.
-    pub(crate) fn begin(&mut self) {
+    /// Returns what happened to members since the last call.
+    pub(crate) fn take_notes(&mut self) -> Vec<Note> {
+        std::mem::take(&mut self.notes)
+    }
+
+    /// Starts the engine with what was said of removed datacenters before.
+    pub(crate) fn begin(&mut self, removed: Vec<Removal>) {
+        self.handle(Input::Removals(removed));
         self.handle(Input::Start);
         self.publish();
     }
@@ -162,19 +197,53 @@ impl Pool {
         from: SocketAddr,
         data: Bytes,
     ) -> Option<bool> {
+        if self.engine.is_removed(&peer.dc) {
+            return Some(false);
+        }
         if let Some(member) = self.by_addr.get(&from).filter(|member| member.is_alive())
             && !expect(&member.profile).matches(peer)
         {
-            let now = self.start.elapsed();
-            if self.warned.is_none_or(|at| now >= at + WARN_INTERVAL) {
-                self.warned = Some(now);
-                let profile = &member.profile;
-                let claimed = profile.name.in_wan(&profile.dc);
+            let profile = &member.profile;
+            let claimed = profile.name.in_wan(&profile.dc);
+            if self.may_warn() {
                 warn!(%from, certificate = %peer, %claimed, "gossip with another's certificate dropped");
             }
             return None;
         }
         Some(self.handle(Input::Packet { from, data }))
+    }
+
+    /// Takes in that this server of a datacenter is kept out; tells whether there is something to tell of it.
+    pub(crate) fn excluded(&mut self, dc: &Datacenter, by: SocketAddr, why: String) -> bool {
+        let now = self.start.elapsed();
+        let is_old =
+            |(said, at): &(String, Duration)| *said == why && now < *at + EXCLUDED_INTERVAL;
+        if self.excluded.get(&by).is_some_and(is_old) {
+            return false;
+        }
+        if self.excluded.len() >= EXCLUDED_MAX {
+            self.excluded.clear();
+        }
+        warn!(%by, why, "kept out of the WAN pool");
+        let text = format!("{by} keeps this server out: {why}");
+        self.notes.push(Note { about: dc.clone(), kind: timeline::Kind::Refusal, text });
+        self.excluded.insert(by, (why, now));
+        true
+    }
+
+    /// Tells whether the last warning was long enough ago for another one.
+    fn may_warn(&mut self) -> bool {
+        let now = self.start.elapsed();
+        let may = self.warned.is_none_or(|at| now >= at + WARN_INTERVAL);
+        if may {
+            self.warned = Some(now);
+        }
+        may
+    }
+
+    /// Tells whether a datacenter was removed, wherever its servers are.
+    pub(crate) fn was_removed(&self, dc: &Datacenter) -> bool {
+        self.engine.removals().any(|removal| removal.dc == *dc && !removal.is_lifted)
     }
 
     /// Returns the full state for another member.
@@ -225,10 +294,9 @@ impl Pool {
                 let request =
                     Request { kind: PACKET, deadline: Instant::now() + CALL_MAX, body: data };
                 self.spawn(async move {
-                    if let Err(error) = endpoint.call(&target, request).await {
-                        debug!(%to, %error, "gossip packet not delivered");
-                    }
-                    None
+                    let error = endpoint.call(&target, request).await.err()?;
+                    debug!(%to, %error, "gossip packet not delivered");
+                    excluded(to, error)
                 });
             }
         }
@@ -243,10 +311,41 @@ impl Pool {
                 Ok(reply) => Some(Message::Roster { state: reply.body, reply: None }),
                 Err(error) => {
                     debug!(%addr, %error, "full state not pulled");
-                    None
+                    excluded(addr, error)
                 }
             }
         });
+    }
+
+    /// Takes in who the servers of the own datacenter are.
+    pub(crate) fn follow(&mut self, fellows: &[Profile]) {
+        self.gateways.follow(fellows);
+        self.route(&self.members.load_full());
+    }
+
+    /// Returns the host names of gateways to look up now.
+    pub(crate) fn hosts_due(&mut self, now: Duration) -> Vec<String> {
+        self.gateways.due(now)
+    }
+
+    /// Takes in where gateways are.
+    pub(crate) fn found(&mut self, now: Duration, host: &str, addrs: Vec<SocketAddr>) {
+        if self.gateways.resolved(now, host, addrs) {
+            self.route(&self.members.load_full());
+        }
+    }
+
+    /// Tells whether an address is that of a member that is alive, or a gateway's of one.
+    pub(crate) fn leads_in(&self, addr: SocketAddr) -> bool {
+        self.is_alive(addr) || self.gateways.leads(addr, &self.members.load())
+    }
+
+    fn route(&mut self, members: &[Member]) {
+        let routes = self.gateways.routes(members);
+        if routes != self.routes {
+            self.endpoint.route(routes.clone());
+            self.routes = routes;
+        }
     }
 
     /// Shows the members to everyone else.
@@ -261,7 +360,21 @@ impl Pool {
             }
         }
         self.by_addr = by_addr;
+        // Whoever is new is spoken to at once.
+        self.route(&members);
+        self.removals.store(Arc::new(self.engine.removals().cloned().collect()));
+        self.rivals.store(Arc::new(self.engine.rivals().cloned().collect()));
         self.members.store(Arc::new(members));
+    }
+}
+
+/// Returns what to tell the federation's task when a call was refused because this server is kept out.
+pub(crate) fn excluded(by: SocketAddr, error: CallError) -> Option<Message> {
+    match error {
+        CallError::Refused { code: REFUSED_REMOVED | REFUSED_CLUSTER, message: why, .. } => {
+            Some(Message::Excluded { by, why })
+        }
+        _ => None,
     }
 }
 
@@ -281,12 +394,51 @@ fn changes_members(event: &Event) -> bool {
         | Event::Updated(_)
         | Event::Failed(_)
         | Event::Left(_)
-        | Event::Reaped(_) => true,
+        | Event::Reaped(_)
+        | Event::Removal(_)
+        | Event::Rival(_)
+        | Event::RivalGone(_) => true,
         Event::JoinedPool
         | Event::Answered(_)
         | Event::Unreadable { .. }
         | Event::Refused { .. } => false,
     }
+}
+
+/// Returns what of it belongs on the timeline. Whatever it is, members changed.
+fn note(event: &Event) -> Option<Note> {
+    let (member, what) = match event {
+        Event::Removal(Removal { dc, is_lifted, by, .. }) => {
+            let what = if *is_lifted { "may come back" } else { "was removed from the federation" };
+            let (about, text) = (dc.clone(), format!("{dc} {what}, says {by}"));
+            return Some(Note { about, kind: timeline::Kind::Removal, text });
+        }
+        Event::Rival(rival) => {
+            let text = format!("{} is refused: {rival}", rival.profile.addr);
+            return Some(refusal(rival, text));
+        }
+        Event::RivalGone(rival) => {
+            let Profile { name, addr, .. } = &rival.profile;
+            let text =
+                format!("{addr} ({name}, of cluster {}) is refused no more", rival.cluster());
+            return Some(refusal(rival, text));
+        }
+        Event::Joined(member) => (member, "joined the pool"),
+        Event::Failed(member) => (member, "failed: it does not answer gossip"),
+        Event::Left(member) => (member, "left the pool"),
+        Event::Reaped(member) => (member, "is forgotten"),
+        Event::Updated(_)
+        | Event::JoinedPool
+        | Event::Answered(_)
+        | Event::Unreadable { .. }
+        | Event::Refused { .. } => return None,
+    };
+    let (about, text) = (member.profile.dc.clone(), format!("{} {what}", member.profile.name));
+    Some(Note { about, kind: timeline::Kind::Member, text })
+}
+
+fn refusal(rival: &Rival, text: String) -> Note {
+    Note { about: rival.profile.dc.clone(), kind: timeline::Kind::Refusal, text }
 }
 
 /// Logs what the engine has to tell.
@@ -302,6 +454,20 @@ fn tell(event: &Event) {
         Event::Failed(member) => info!(member = name(member), "member of the WAN pool failed"),
         Event::Left(member) => info!(member = name(member), "member left the WAN pool"),
         Event::Reaped(member) => info!(member = name(member), "member of the WAN pool forgotten"),
+        Event::Removal(Removal { dc, is_lifted: false, by, .. }) => {
+            warn!(%dc, by, "datacenter removed from the federation: its servers are not let in");
+        }
+        Event::Removal(Removal { dc, by, .. }) => {
+            info!(%dc, by, "datacenter that was removed may come back");
+        }
+        Event::Rival(rival) => {
+            let member = rival.profile.name.in_wan(&rival.profile.dc);
+            warn!(member, addr = %rival.profile.addr, why = %rival, "refused in the WAN pool");
+        }
+        Event::RivalGone(rival) => {
+            let member = rival.profile.name.in_wan(&rival.profile.dc);
+            info!(member, addr = %rival.profile.addr, "refused no more in the WAN pool");
+        }
         Event::JoinedPool => info!("in the WAN pool"),
         Event::Answered(addr) => info!(%addr, "address to join by answered"),
         Event::Unreadable { records, why } => {

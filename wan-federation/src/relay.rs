@@ -9,7 +9,8 @@
 //! ```
 //!
 //! It passes on only what one of the wanted datacenter's servers is going to take that is heard right now,
-//! or can be dialled, and says at once when there is none. What it passes on never goes further than there. A reply
+//! or can be dialled, and says at once when there is none. It gives up on a server that misses a heartbeat, because
+//! whoever asked has other ways, unless the request waits for a change. What it passes on never goes further than there. A reply
 //! begins with a byte that tells an answer from the word that what was sent may have been carried
 //! out; a refusal says, as everywhere, that nothing was done.
 
@@ -98,8 +99,8 @@ impl Forwarder {
             false => remote.need(envelope.consistency),
         };
         let envelope = envelope.leaving(&self.dc).map_err(unable)?;
-        let mut journey =
-            Journey::new(&*self.carrier, &envelope, Some(remote), HEAR_SOON).map_err(unable)?;
+        let journey = Journey::new(&*self.carrier, &envelope, Some(remote), HEAR_SOON);
+        let mut journey = journey.map_err(unable)?.promptly();
         // What comes home must not come back to who can't answer it.
         journey
             .left

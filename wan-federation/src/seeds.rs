@@ -75,8 +75,8 @@ impl Seeds {
     }
 }
 
-/// Adds the usual port to an entry that has none.
-fn with_port(entry: &str) -> String {
+/// Adds the usual port to a `host`, `host:port` or `[v6]:port` that has none.
+pub fn with_port(entry: &str) -> String {
     if let Ok(addr) = entry.parse::<std::net::IpAddr>() {
         return SocketAddr::new(addr, PORT).to_string();
     }

@@ -128,6 +128,14 @@ impl Health {
         Self::ALL.into_iter().find(|health| health.as_str() == name)
     }
 
+    /// Tells whether something is wrong with the datacenter: not that it left, nor that nobody knows yet.
+    pub fn is_bad(self) -> bool {
+        match self {
+            Health::Healthy | Health::Left | Health::Degraded(Degradation::Unseen) => false,
+            Health::Lost | Health::Degraded(_) => true,
+        }
+    }
+
     /// Tells whether there is any use in sending a request there.
     pub fn takes_requests(self) -> bool {
         match self {

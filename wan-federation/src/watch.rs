@@ -14,6 +14,7 @@
 //! an interval, because silence is a change that nobody announces.
 
 mod fellows;
+mod shown;
 mod tracked;
 
 use std::{
@@ -31,14 +32,16 @@ use topology::{Datacenter, Member, NodeName, Profile, Status};
 use self::{fellows::Fellows, tracked::Tracked};
 use crate::{
     demand::Demand,
-    gate::Gates,
+    gate::{Gate, Gates},
     matrix::{
         Written,
         gather::{Gather, Source},
     },
+    notice::Notice,
     share::{Key, share},
     sight::{Sight, teller::Teller},
     table::{Remote, Server, Table},
+    timeline::Note,
     verdict::{self, Health, Path, Seen, Verdict, View, judge::Judge},
     word::Word,
 };
@@ -123,6 +126,8 @@ pub struct Change {
     pub dc: Datacenter,
     /// What was held before.
     pub before: Health,
+    /// For how long.
+    pub lasted: Duration,
     /// What is held now.
     pub verdict: Verdict,
 }
@@ -131,6 +136,8 @@ pub struct Change {
 #[derive(Debug)]
 pub(crate) struct Step {
     pub(crate) changes: Vec<Change>,
+    /// What of all that belongs on the timeline.
+    pub(crate) notes: Vec<Note>,
     pub(crate) table: Table,
     /// The paths that are wanted, by the address of their server; no others are.
     pub(crate) wishes: BTreeMap<SocketAddr, Wish>,
@@ -160,6 +167,7 @@ pub(crate) struct Watch {
     sites: BTreeMap<Datacenter, Site>,
     gather: Gather,
     teller: Teller,
+    notice: Notice,
 }
 
 impl Watch {
@@ -173,6 +181,7 @@ impl Watch {
             sites: BTreeMap::new(),
             gather: Gather::new(me.dc.clone(), me.name.clone()),
             teller: Teller::default(),
+            notice: Notice::default(),
         }
     }
 
@@ -208,6 +217,7 @@ impl Watch {
         let wanted = self.gather.step(now, table.row(), &self.sources());
         table.matrix = self.gather.matrix().clone();
         Step {
+            notes: self.notice.step(now, &seen, &changes, &table),
             changes,
             table,
             wishes: self.wishes(),
@@ -216,6 +226,21 @@ impl Watch {
             wanted,
             restless: self.is_restless(now),
         }
+    }
+
+    /// Returns the own datacenter.
+    pub(crate) fn dc(&self) -> &Datacenter {
+        &self.me.0
+    }
+
+    /// Returns the name of this server in the WAN pool.
+    pub(crate) fn name_in_wan(&self) -> String {
+        self.me.1.in_wan(&self.me.0)
+    }
+
+    /// Returns what there is to tell of the ways to the own leader through other datacenters.
+    pub(crate) fn home(&mut self, now: Duration, gate: &Gate) -> Option<Note> {
+        self.notice.home(now, &self.me.0, gate)
     }
 
     fn follow_members(&mut self, now: Duration, members: &[Member]) {
@@ -292,6 +317,7 @@ impl Watch {
             changes.push(Change {
                 dc: (*dc).clone(),
                 before: before.health,
+                lasted: now.saturating_sub(before.since),
                 verdict: judge.verdict().clone(),
             });
         }

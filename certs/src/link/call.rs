@@ -3,7 +3,7 @@
 //! A call that is dropped resets its stream, so that the peer neither takes a half-written body
 //! for a whole one nor goes on with work that nobody waits for.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::{Buf, Bytes, BytesMut};
 use quinn::{ReadError, RecvStream, SendStream, VarInt, WriteError};
@@ -20,6 +20,10 @@ use crate::{
 
 /// The stream code of a call that the caller gave up.
 pub(super) const CANCELLED: VarInt = VarInt::from_u32(1);
+
+/// How much sooner than the caller a peer may find the deadline passed: it is told the time that is left in whole
+/// milliseconds, and timers count in these.
+const AHEAD_MAX: Duration = Duration::from_millis(5);
 
 /// Resets the stream unless all was written.
 struct Outgoing {
@@ -60,7 +64,8 @@ async fn exchange(
     let lost = |sent| CallError::Lost { reason: connection.reason(), sent };
     let (send, mut receive) = connection.quic.open_bi().await.map_err(|_| lost(false))?;
     let mut outgoing = Outgoing { stream: send, whole: false };
-    let left = request.deadline.saturating_duration_since(Instant::now());
+    let deadline = request.deadline;
+    let left = deadline.saturating_duration_since(Instant::now());
     let header = Header { kind: request.kind, left };
     *sent = true;
     match outgoing.stream.write_all_chunks(&mut [header.encode(), request.body]).await {
@@ -73,6 +78,9 @@ async fn exchange(
     outgoing.whole = true;
     read_reply(connection.addr, &mut receive).await.map_err(|error| match error {
         Unread::Lost => lost(true),
+        Unread::Reset if Instant::now() + AHEAD_MAX >= deadline => {
+            CallError::Deadline { sent: true }
+        }
         Unread::Reset => {
             CallError::Lost { reason: "the peer gave up on the request".into(), sent: true }
         }

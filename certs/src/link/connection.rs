@@ -239,6 +239,7 @@ async fn keep_heartbeats(shared: &Arc<Shared>, connection: &Arc<Connection>) {
         let due = match look(shared, connection, *paces.borrow_and_update()) {
             Ok(due) => due,
             Err(dead) => {
+                shared.doubt(connection);
                 connection.end(Close::Silent, &dead.to_string());
                 return;
             }

@@ -1,9 +1,13 @@
 //! Reaches a peer: at most one attempt for an address at a time, which all who need it share.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::{
+    task::JoinSet,
+    time::{Instant, timeout, timeout_at},
+};
 use tokio_util::sync::CancellationToken;
+use topology::gateway;
 use tracing::{Instrument, debug};
 
 use crate::{
@@ -13,6 +17,7 @@ use crate::{
         connection::{self, Close, Connection, Refused},
         endpoint::Shared,
         heartbeat::Side,
+        routes::HEAD_START,
         table::{Dialing, Next, Outcome},
         transport::{self, Timing},
     },
@@ -138,12 +143,7 @@ impl Shared {
         let edition = self.config.keys.current().edition;
         let client = transport::client(&self.config.keys, self.config.profile, &to.expect)
             .map_err(|error| failed(error.to_string()))?;
-        let quic = self
-            .quic
-            .connect_with(client, addr, &to.expect.server_name())
-            .map_err(|error| failed(error.to_string()))?
-            .await
-            .map_err(|error| self.dial_error(to, &error))?;
+        let quic = self.connect(to, client).await?;
         let peer = self.peer_of(&quic).map_err(failed)?;
         let connection = Connection::new(self, quic, addr, peer, Side::ByUs, edition);
         *made = Some(Arc::clone(&connection));
@@ -157,6 +157,59 @@ impl Shared {
                 None => Err(failed(connection.reason().to_string())),
             },
         }
+    }
+
+    /// Dials a peer where it is, or by its gateways: by the next one, too, when the one before it has not
+    /// answered within its head start.
+    async fn connect(
+        self: &Arc<Self>,
+        to: &Target,
+        client: quinn::ClientConfig,
+    ) -> Result<quinn::Connection, DialError> {
+        let ways = self.routes.load().ways(to.addr);
+        if ways.is_none() && !gateway::is_virtual(to.addr) {
+            return self.dial(to, to.addr, client).await;
+        }
+        let ways = self.doubts().order(to.addr, &ways.unwrap_or_default());
+        let mut attempts = JoinSet::new();
+        for (turn, way) in (0..).zip(&ways) {
+            let (shared, to, way, client) = (Arc::clone(self), to.clone(), *way, client.clone());
+            let attempt = async move {
+                tokio::time::sleep(HEAD_START * turn).await;
+                (way, shared.dial(&to, way, client).await)
+            };
+            attempts.spawn(attempt.in_current_span());
+        }
+        let reason = "where its gateways are is not known".into();
+        let mut failure = DialError::Failed { addr: to.addr, reason };
+        while let Some(done) = attempts.join_next().await {
+            match done {
+                Ok((way, Ok(quic))) => {
+                    let before = ways.iter().position(|it| *it == way).unwrap_or_default();
+                    self.doubts().led(Instant::now(), way, &ways[..before]);
+                    return Ok(quic);
+                }
+                Ok((_, Err(error))) if is_refusal(&error) => return Err(error),
+                Ok((_, Err(error))) => failure = error,
+                // The runtime ends.
+                Err(_) => return Err(DialError::Closed),
+            }
+        }
+        Err(failure)
+    }
+
+    async fn dial(
+        &self,
+        to: &Target,
+        addr: SocketAddr,
+        client: quinn::ClientConfig,
+    ) -> Result<quinn::Connection, DialError> {
+        let connecting = self.quic.connect_with(client, addr, &to.expect.server_name());
+        let connecting = connecting.map_err(|error| {
+            let reason = error.to_string().into();
+            DialError::Failed { addr: to.addr, reason }
+        })?;
+        connecting.await.map_err(|error| self.dial_error(to, &error))
     }
 
     fn dial_error(&self, to: &Target, error: &quinn::ConnectionError) -> DialError {
@@ -219,6 +272,11 @@ impl Shared {
         };
         token.run_until_cancelled(kept).await;
     }
+}
+
+/// Tells whether a peer was reached, and one of both would not have the other.
+fn is_refusal(error: &DialError) -> bool {
+    matches!(error, DialError::RefusedPeer { .. } | DialError::RefusedByPeer { .. })
 }
 
 fn expected(to: &Target, connection: &Arc<Connection>) -> Result<Arc<Connection>, DialError> {

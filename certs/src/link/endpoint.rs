@@ -32,6 +32,7 @@ use crate::{
         connection::{self, Close, Connection, Refused},
         frame::{Datagram, TAG_LEN},
         heartbeat::Side,
+        routes::{Doubts, Routes},
         table::{Displaced, Live, Table},
         transport::{self, Timing},
     },
@@ -58,6 +59,8 @@ pub(super) struct Shared {
     pub(super) instance: u64,
     pub(super) live: ArcSwap<Live>,
     pub(super) closing: CancellationToken,
+    pub(super) routes: ArcSwap<Routes>,
+    doubts: Mutex<Doubts>,
     table: Mutex<Table>,
     complaints: Mutex<Complaints>,
     admission: Mutex<Admission>,
@@ -78,7 +81,7 @@ impl Endpoint {
             None => rand::make_rng(),
         };
         let instance = random.next_u64();
-        let settings = transport::endpoint(&config.keys, &mut random);
+        let settings = transport::endpoint(&config.me, &config.keys, &mut random);
         let server = transport::server(&config)?;
         let bind_error = |source| LinkError::Bind { addr: config.addr, source };
         let socket = sockets.udp(config.addr).map_err(bind_error)?;
@@ -94,6 +97,8 @@ impl Endpoint {
             instance,
             live: ArcSwap::default(),
             closing: CancellationToken::new(),
+            routes: ArcSwap::default(),
+            doubts: Mutex::default(),
             complaints: Mutex::default(),
             admission: Mutex::default(),
             changes: watch::Sender::new(0),
@@ -117,6 +122,32 @@ impl Endpoint {
             None => self.0.reach(to, request.deadline).await?,
         };
         call::call(&connection, request).await
+    }
+
+    /// Goes these ways from now on to the peers that they lead to. Connections that there are stay.
+    pub fn route(&self, routes: Routes) {
+        locked(&self.0.doubts).keep(&routes);
+        let before = self.0.routes.swap(Arc::new(routes.clone()));
+        let mut table = self.0.table();
+        for addr in routes.led_anew(&before) {
+            table.hurry(addr);
+        }
+        let live = table.live().clone();
+        drop(table);
+        // Who came by a gateway before it was known comes anew, so that both sides know the connection.
+        let is_elsewhere = |connection: &&Arc<Connection>| {
+            let known = routes.addr_of(&connection.peer);
+            connection.side == Side::ByPeer && known.is_some_and(|known| known != connection.addr)
+        };
+        for connection in live.values().filter(is_elsewhere).cloned() {
+            let why = "its peer is known by another address now";
+            self.0.spawn(drain(connection, Close::Duplicate, why, || false));
+        }
+    }
+
+    /// Returns by which addresses a peer is reached; `None` if by its own.
+    pub fn ways(&self, addr: SocketAddr) -> Option<Arc<[SocketAddr]>> {
+        self.0.routes.load().ways(addr)
     }
 
     /// Keeps a connection to a peer, made again whenever it is lost, until
@@ -240,6 +271,18 @@ impl Shared {
         locked(&self.table)
     }
 
+    pub(super) fn doubts(&self) -> MutexGuard<'_, Doubts> {
+        locked(&self.doubts)
+    }
+
+    /// Asks the gateway last for a while by which a connection was made that fell silent.
+    pub(super) fn doubt(&self, connection: &Connection) {
+        let way = canonical(connection.quic.remote_address());
+        if connection.side == Side::ByUs && way != connection.addr {
+            self.doubts().failed(Instant::now(), way);
+        }
+    }
+
     pub(super) fn changed(&self) {
         self.changes.send_modify(|changes| *changes = changes.wrapping_add(1));
     }
@@ -281,6 +324,9 @@ impl Shared {
     /// Takes a connection out of use that ended.
     pub(super) fn lost(&self, connection: &Arc<Connection>) {
         let reason = connection.reason();
+        if connection.timed_out() {
+            self.doubt(connection);
+        }
         let used = {
             let mut table = self.table();
             let used = table.lost(Instant::now(), connection, Arc::clone(&reason));
@@ -321,7 +367,6 @@ impl Shared {
     /// Accepts connections until the endpoint closes.
     async fn accept(self: &Arc<Self>) {
         while let Some(incoming) = self.quic.accept().await {
-            self.table().knocked(Instant::now(), canonical(incoming.remote_address()));
             let from = incoming.remote_address().ip();
             let proven = incoming.remote_address_validated();
             let open = self.quic.open_connections();
@@ -349,7 +394,9 @@ impl Shared {
         let addr = canonical(incoming.remote_address());
         let edition = self.config.keys.current().edition;
         let within = Timing::new(self.config.profile).handshake;
+        // What is left of a handshake with this node before its restart can't be read.
         let Ok(connecting) = incoming.accept() else { return };
+        self.table().knocked(Instant::now(), addr);
         let quic = match timeout(within, connecting).await {
             Ok(Ok(quic)) => quic,
             Ok(Err(error)) => {
@@ -371,6 +418,8 @@ impl Shared {
         drop(handshake);
         match self.peer_of(&quic) {
             Ok(peer) => {
+                // Who comes by a gateway comes from its address.
+                let addr = self.routes.load().addr_of(&peer).unwrap_or(addr);
                 let connection = Connection::new(&self, quic, addr, peer, Side::ByPeer, edition);
                 tokio::spawn(connection::drive(self, connection));
             }

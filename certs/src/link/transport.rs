@@ -13,8 +13,10 @@ use quinn::{
 };
 use rand::{Rng, rngs::SmallRng};
 use rustls::{client::Resumption, server::NoServerSessionStorage, version::TLS13};
+use topology::gateway;
 
 use crate::{
+    identity::Identity,
     link::{Config, Expect, Profile, ids::Ids},
     store::{Keys, TlsClock},
     verify::{Dialled, Dialler},
@@ -120,7 +122,8 @@ pub(super) fn server(config: &Config) -> Result<ServerConfig, rustls::Error> {
     let mut server = ServerConfig::with_crypto(Arc::new(tls));
     server
         .transport_config(transport(config.profile))
-        .migration(false)
+        // Whoever comes by a gateway may come by another one, or through a NAT that gives it a new port.
+        .migration(config.profile == Profile::Wan)
         .max_incoming(INCOMING_MAX)
         .incoming_buffer_size(INCOMING_BUFFER_LEN)
         .incoming_buffer_size_total(INCOMING_BUFFER_LEN * INCOMING_MAX as u64);
@@ -153,14 +156,16 @@ pub(super) fn client(
 /// Makes the settings of the endpoint. The key of stateless resets is derived from the node's
 /// private key, so that a restarted node can tell its peers at once that their connections are
 /// gone.
-pub(super) fn endpoint(keys: &Keys, random: &mut SmallRng) -> EndpointConfig {
+pub(super) fn endpoint(me: &Identity, keys: &Keys, random: &mut SmallRng) -> EndpointConfig {
     let reset_key = hmac::Key::new(hmac::HMAC_SHA256, &keys.current().secret);
     let (mut seed, mut id_seed) = ([0; 32], [0; 32]);
     random.fill_bytes(&mut seed);
     random.fill_bytes(&mut id_seed);
+    // Nobody finds the way to a node without a name through a gateway.
+    let tag = me.node.as_ref().map(|node| gateway::tag(&me.dc, node)).unwrap_or_default();
     let mut endpoint = EndpointConfig::new(Arc::new(reset_key));
     endpoint
-        .cid_generator(move || Box::new(Ids::new(id_seed)))
+        .cid_generator(move || Box::new(Ids::new(tag, id_seed)))
         .min_reset_interval(RESET_INTERVAL)
         .rng_seed(Some(seed));
     endpoint

@@ -39,7 +39,9 @@ fn wait(view: &View, question: Question, index: u64) -> tokio::task::JoinHandle<
     let view = view.clone();
     let blocking = Some(Blocking { index, wait: Duration::from_secs(10) });
     let answers = Answers::new("dc1".parse().unwrap());
-    tokio::spawn(async move { answer(&view, &answers, &question, blocking, 1).await.unwrap() })
+    tokio::spawn(async move {
+        answer(&view, &answers, &question, blocking, 1, Duration::default).await.unwrap()
+    })
 }
 
 async fn settle() {
@@ -233,6 +235,6 @@ async fn a_lookup_that_makes_no_sense_is_refused_at_once() {
     let answers = Answers::new("dc1".parse().unwrap());
     let start = Instant::now();
     let question = Question::Lookup(lookup);
-    assert!(answer(&view, &answers, &question, blocking, 1).await.is_err());
+    assert!(answer(&view, &answers, &question, blocking, 1, Duration::default).await.is_err());
     assert_eq!(start.elapsed(), Duration::ZERO);
 }

@@ -20,6 +20,7 @@ use time::OffsetDateTime;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::oneshot,
+    time::Instant,
 };
 use tracing::{error, info, warn};
 use uuid::Uuid;
@@ -165,7 +166,7 @@ async fn again(interrupt: &mut Signal, terminate: &mut Signal) {
 }
 
 /// Waits for the end of the program that started this one, if that wants it so.
-async fn orphaned() {
+pub(super) async fn orphaned() {
     if env::var_os(PARENT_PIPE).is_none_or(|value| value != "1") {
         return std::future::pending().await;
     }
@@ -186,6 +187,7 @@ fn world(process: Process) -> World {
         sockets: Arc::new(Kernel),
         packets: Arc::new(pool::packets::Kernel),
         seed: Uuid::new_v4().as_u64_pair().1,
+        boot: Instant::now(),
         boot_ms: u64::try_from(now.unix_timestamp_nanos() / 1_000_000).unwrap_or_default(),
         process,
         development: development_directory(),

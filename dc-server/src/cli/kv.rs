@@ -44,12 +44,13 @@ impl Pair {
     }
 }
 
-const CAS: Flag = Flag::bool("cas", "Only if the key was not changed since -modify-index.");
-const MODIFY_INDEX: Flag =
+pub(super) const CAS: Flag =
+    Flag::bool("cas", "Only if the key was not changed since -modify-index.");
+pub(super) const MODIFY_INDEX: Flag =
     Flag::value("modify-index", "index", "The ModifyIndex that -cas compares with.");
 
 /// Reads `-cas` with its `-modify-index`.
-fn cas(line: &Line) -> anyhow::Result<Option<u64>> {
+pub(super) fn cas(line: &Line) -> anyhow::Result<Option<u64>> {
     match (line.is_set("cas"), line.value("modify-index")) {
         (true, Some(index)) => Ok(Some(number("modify-index", index)?)),
         (true, None) => bail!("Must specify -modify-index with -cas!"),

@@ -1,5 +1,9 @@
 //! The whole command line, against a fake agent that answers what it is told to.
 
+mod config;
+mod failover;
+mod federation;
+mod rtt;
 mod running;
 mod services;
 

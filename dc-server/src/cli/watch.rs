@@ -180,7 +180,7 @@ fn tell(call: &mut Call<'_>, index: u64, value: &Value) -> anyhow::Result<()> {
 }
 
 /// Writes JSON with Consul's indent.
-fn pretty(value: &Value) -> anyhow::Result<Vec<u8>> {
+pub(super) fn pretty(value: &Value) -> anyhow::Result<Vec<u8>> {
     let mut text = Vec::new();
     let mut serializer =
         serde_json::Serializer::with_formatter(&mut text, PrettyFormatter::with_indent(b"    "));

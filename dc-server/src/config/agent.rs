@@ -24,6 +24,7 @@ use serde_json::Value;
 use topology::{Datacenter, NodeId, NodeName, Role};
 
 use self::dns::Dns;
+use crate::{config_entry::Definition, failover::policy::Policy};
 
 /// Everything that an agent is told.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -50,6 +51,8 @@ pub struct Agent {
     pub addresses: Addresses,
     /// Whether what is in another datacenter is shown with the addresses that it has on the WAN.
     pub translate_wan: bool,
+    /// Whether the node does without a network coordinate.
+    pub disable_coordinates: bool,
     /// How it finds its datacenter's pool.
     pub join: Join,
     /// How it finds the WAN pool; empty on clients.
@@ -77,6 +80,8 @@ pub struct Agent {
     pub rpc_hold_timeout: Duration,
     /// The way to other datacenters.
     pub federation: Federation,
+    /// When plain lookups go to other datacenters; `None`: when a service has a policy of its own.
+    pub failover: Option<Policy>,
     /// Bounds of requests.
     pub limits: Limits,
     /// The HTTP interface.
@@ -91,6 +96,9 @@ pub struct Agent {
     pub pid_file: Option<PathBuf>,
     /// How checks are treated.
     pub checks: Checks,
+    /// The configuration entries that have to be there, in the primary datacenter.
+    #[serde(skip)]
+    pub config_entries: Vec<Definition>,
     /// What runs on the node, by its files.
     #[serde(skip)]
     pub definitions: Definitions,
@@ -100,6 +108,11 @@ impl Agent {
     /// Tells whether the agent is a server.
     pub fn is_server(&self) -> bool {
         self.role == Role::Server
+    }
+
+    /// Returns the datacenter that decides for all: the own one where none is named.
+    pub fn primary(&self) -> &Datacenter {
+        self.primary_datacenter.as_ref().unwrap_or(&self.datacenter)
     }
 
     /// Tells whether nobody but this machine can reach the agent's link and pools.
@@ -153,10 +166,22 @@ impl Addresses {
 }
 
 /// How requests get to other datacenters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Federation {
     /// Whether they may go through a third datacenter, and this server passes on those of others.
     pub detours: bool,
+    /// The gateways by which other datacenters reach the servers of this one; none: they reach each by itself.
+    pub gateways: Vec<String>,
+    /// Whether servers keep mirrors of the catalogs of other datacenters.
+    pub mirrors: bool,
+    /// The prefixes of the keys that are mirrored, none below another one.
+    pub mirror_kv: Vec<String>,
+    /// Up to which age a mirror answers while its datacenter may be asked as well.
+    #[serde(serialize_with = "go")]
+    pub mirror_max_age: Duration,
+    /// Up to which age a mirror answers at all.
+    #[serde(serialize_with = "go")]
+    pub max_stale: Duration,
 }
 
 /// Who may open socket files.

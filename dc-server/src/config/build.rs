@@ -4,6 +4,7 @@
 
 mod addresses;
 mod dns;
+mod failover;
 mod interface;
 mod parts;
 mod services;
@@ -14,7 +15,7 @@ use topology::{Datacenter, NodeId, NodeName, Role};
 use uuid::Uuid;
 
 use super::{
-    agent::{Agent, Federation},
+    agent::Agent,
     error::{Problem, Problems},
     host::Host,
     settings::Settings,
@@ -73,6 +74,7 @@ impl Build<'_> {
             dev: self.dev,
             data_dir: self.data_dir(),
             translate_wan: settings.bool("translate_wan_addrs").unwrap_or(false),
+            disable_coordinates: settings.bool("disable_coordinates").unwrap_or(false),
             join: self.join(Pool::Lan, role),
             join_wan: self.join(Pool::Wan, role),
             rejoin_after_leave: settings.bool("rejoin_after_leave").unwrap_or(false),
@@ -88,7 +90,8 @@ impl Build<'_> {
             rpc_hold_timeout: settings
                 .duration("performance.rpc_hold_timeout")
                 .unwrap_or(RPC_HOLD_TIMEOUT),
-            federation: Federation { detours: settings.bool("federation.detours").unwrap_or(true) },
+            federation: self.federation(),
+            failover: self.failover(),
             limits: self.limits(),
             http: self.http(),
             log: self.log(),
@@ -96,6 +99,7 @@ impl Build<'_> {
             dns: self.dns(),
             pid_file: self.path("pid_file"),
             definitions: self.definitions(&checks),
+            config_entries: self.config_entries(),
             checks,
             datacenter: datacenter?,
             node_name: node_name?,

@@ -67,6 +67,12 @@ pub(super) struct Content {
 }
 
 impl Text {
+    /// Takes a text in the syntax that its name or else its content tells.
+    pub(super) fn of(name: &str, body: String) -> Self {
+        let format = Format::of_path(Path::new(name)).unwrap_or_else(|| Format::of_content(&body));
+        Self { name: name.to_owned(), format, body }
+    }
+
     pub(super) fn parse(&self) -> Result<Content, Problem> {
         let syntax = |place: String, message: String| Problem::Syntax { place, message };
         let (value, places) = match self.format {

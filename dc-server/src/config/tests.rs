@@ -1,6 +1,6 @@
 //! Precedence, defaults, rules, and what is said when something is wrong.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 use expect_test::{Expect, expect};
 use proptest::prelude::*;
@@ -136,6 +136,23 @@ fn keys_without_use_warn_once_each_even_when_null() {
         a.json: ui is deprecated: use ui_config.enabled; it is ignored: this version of Causeway does not use it yet
         a.json: telemetry.statsd_address is ignored: Causeway offers its metrics to Prometheus at /v1/agent/metrics"#]]
     .assert_eq(&loaded.warnings.join("\n"));
+}
+
+#[test]
+fn config_entries_are_checked_when_they_are_read() {
+    let body = r#"config_entries { bootstrap { kind = "service-resolver" name = "web" redirect { service = "a" } } }"#;
+    let loaded = built(&["-dev"], &[("a.hcl", body)]).unwrap();
+    let [entry] = loaded.agent.config_entries.as_slice() else { panic!("one entry") };
+    let expected = r#"{"Kind":"service-resolver","Name":"web","Redirect":{"Service":"a"}}"#;
+    assert_eq!(&*entry.body, expected);
+    assert_eq!(loaded.warnings, Vec::<String>::new());
+    fails(
+        &["-dev"],
+        "config_entries {\n  bootstrap = [{ Kind = \"proxy-defaults\", Name = \"a\" }, { Kind = \"x\" }]\n}",
+        expect![[r#"
+            a.hcl:2:3: config_entries.bootstrap 1 (""): proxy-defaults/a: Name: there is one entry of this kind, and its name is "global"
+            a.hcl:2:3: config_entries.bootstrap 2 (""): config entry kind "x" is not supported here: service-resolver, service-defaults and proxy-defaults are"#]],
+    );
 }
 
 #[test]
@@ -415,6 +432,35 @@ fn keys_ids_and_levels_are_checked() {
 }
 
 #[test]
+fn gateways_are_a_few_hosts() {
+    let gateways = |body: &str| agent(&["-dev"], body).federation.gateways;
+    assert!(gateways("").is_empty());
+    let body = "federation { gateways = [\"gw1.example.com\", \"10.0.0.1:8302\"] }";
+    assert_eq!(gateways(body), ["gw1.example.com", "10.0.0.1:8302"]);
+    fails(
+        &["-dev"],
+        "federation { gateways = [\"a b\"] }",
+        expect![[
+            r#"a.hcl:1:14: federation.gateways: expected hosts, or hosts with ports, found "a b""#
+        ]],
+    );
+    let many = ["\"a\""; 9].join(", ");
+    fails(
+        &["-dev"],
+        &format!("federation {{ gateways = [{many}] }}"),
+        expect!["a.hcl:1:14: federation.gateways: expected at most 8 gateways, found 9 of them"],
+    );
+    let long = format!("\"{}\"", "a".repeat(130));
+    fails(
+        &["-dev"],
+        &format!("federation {{ gateways = [{long}] }}"),
+        expect![
+            "a.hcl:1:14: federation.gateways: expected at most 128 characters in all: give one name to several, found 130"
+        ],
+    );
+}
+
+#[test]
 fn client_addresses_may_be_several_and_sockets() {
     let body = "client_addr = \"127.0.0.1 [::1]\" addresses { http = \"unix:///run/c.sock 10.0.0.1\" dns = \"127.0.0.2\" }";
     let addresses = agent(&["-dev"], body).addresses;
@@ -434,6 +480,51 @@ fn detours_are_taken_unless_turned_off() {
     assert!(agent(&["-dev"], "").federation.detours);
     assert!(!agent(&["-dev"], "federation { detours = false }").federation.detours);
     assert!(agent(&["-dev"], "federation = { detours = true }").federation.detours);
+}
+
+#[test]
+fn mirrors_are_kept_unless_turned_off_and_of_the_keys_that_are_named() {
+    let federation = agent(&["-dev"], "").federation;
+    assert!(federation.mirrors && federation.mirror_kv.is_empty());
+    let body = "federation { mirrors = false mirror_kv = [\"b\", \"a/b\", \"a/\", \"b\"] max_stale = \"1h\" }";
+    let federation = agent(&["-dev"], body).federation;
+    assert!(!federation.mirrors);
+    assert_eq!(federation.mirror_kv, ["a/", "b"]);
+    assert_eq!(federation.max_stale.as_secs(), 3600);
+    let body = "federation { mirror_kv = [\"/a\"] }";
+    let refused = built(&["-dev"], &[("a.hcl", body)]).unwrap_err().to_string();
+    assert!(refused.contains("do not start with a slash"), "{refused}");
+}
+
+#[test]
+fn a_policy_of_failover_is_what_is_given_of_it() {
+    use crate::failover::policy::{MinHealthy, Policy, Preference};
+    let policy = |body: &str| agent(&["-dev"], &format!("failover {{ {body} }}")).failover;
+    assert_eq!(agent(&["-dev"], "").failover, None);
+    assert_eq!(policy("nearest = 2").unwrap().to, Preference::Nearest(2));
+    assert_eq!(policy("min_healthy = 3").unwrap().min_healthy, MinHealthy::Instances(3));
+    let whole = policy(
+        "min_healthy = \"50%\" datacenters = [\"dc3\", \"dc2\", \"dc3\"] spill = true hold_down = \"5s\"",
+    );
+    let dcs = ["dc3", "dc2"].map(|dc| dc.parse().unwrap()).to_vec();
+    let expected = Policy {
+        min_healthy: MinHealthy::Percent(50),
+        to: Preference::These(dcs),
+        spill: true,
+        hold_down: Duration::from_secs(5),
+    };
+    assert_eq!(whole, Some(expected));
+    for (body, why) in [
+        ("min_healthy = 0", "a number from 1 on"),
+        ("min_healthy = \"120%\"", "a share such as"),
+        ("nearest = 0", "a number from 1 on"),
+        ("nearest = 1 datacenters = [\"dc2\"]", "not both"),
+        ("datacenters = [\"dc 2\"]", "names of datacenters"),
+    ] {
+        let refused = built(&["-dev"], &[("a.hcl", &format!("failover {{ {body} }}"))]);
+        let refused = refused.unwrap_err().to_string();
+        assert!(refused.contains(why), "{body}: {refused}");
+    }
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! HTTP, DNS, link ──▶ Ask ──▶ way ──┬─▶ Datacenter   another datacenter's servers decide on
+//!                                   ├─▶ Mirror       what is mirrored of that one here
 //!                                   ├─▶ Leader       this datacenter's leader answers
 //!                                   ├─▶ Here         this server answers from its state
 //!                                   ├─▶ Detour       home by way of another datacenter
@@ -12,11 +13,16 @@
 //! a request for that one. A request that a fellow server passed on goes no further: when this server
 //! does not lead, the other one has to look again, so that two servers that take each other for
 //! the leader don't pass a request to and fro. Nor does a request that took a detour take another.
+//!
+//! What is written in the primary datacenter goes there, whichever one was named. It is sent once: datacenters that take
+//! each other for the primary refuse it.
 
 use std::time::Duration;
 
 use lan_agent::ask::{Ask, Consistency, Question};
 use topology::Datacenter;
+
+use crate::mirror::rule::Use;
 
 /// How long nobody must have led before a server looks for its leader by way of another datacenter:
 /// an election takes less, and is no reason to.
@@ -59,11 +65,33 @@ impl Leadership {
     }
 }
 
+/// What this server knows that bears on where an ask is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Scene {
+    /// What it knows about the leader.
+    pub leadership: Leadership,
+    /// How old its state is at most, for an ask that bounds that.
+    pub last_contact: Duration,
+    /// What may be done with its mirror of the datacenter that is asked.
+    pub mirror: Use,
+}
+
+/// Which datacenters there are for a server, by name.
+#[derive(Debug, Clone)]
+pub struct Map {
+    /// Its own.
+    pub home: Datacenter,
+    /// Where what is the same in all of them is written.
+    pub primary: Datacenter,
+}
+
 /// Where an ask is answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Way {
     /// By the servers of another datacenter.
     Datacenter(Datacenter),
+    /// By this server, with what it mirrors of another datacenter.
+    Mirror(Datacenter),
     /// By this datacenter's leader.
     Leader,
     /// By this server, as the leader.
@@ -74,19 +102,36 @@ pub enum Way {
     Detour,
     /// By nobody, until there is a leader.
     Await,
+    /// Nowhere: somebody takes this datacenter for the primary, and it takes another one for that.
+    NotPrimary,
 }
 
-/// Decides where an ask that came in at a server of `home` is answered.
-pub fn decide(ask: &Ask, origin: Origin, home: &Datacenter, leadership: Leadership) -> Way {
-    if let Some(dc) = &ask.dc
-        && dc != home
-    {
-        return Way::Datacenter(dc.clone());
+/// Decides where an ask that came in at a server is answered.
+pub fn decide(ask: &Ask, origin: Origin, map: &Map, scene: Scene) -> Way {
+    if ask.question.is_for_primary() && map.primary != map.home {
+        return match origin {
+            Origin::Agent => Way::Datacenter(map.primary.clone()),
+            Origin::Follower | Origin::Federation | Origin::Detour => Way::NotPrimary,
+        };
     }
-    if answers_without_leader(ask) {
+    if let Some(dc) = &ask.dc
+        && *dc != map.home
+        && !ask.question.is_for_primary()
+    {
+        return match (&ask.question, origin) {
+            // One feed crosses the WAN: the leader's.
+            (Question::Feed(_), Origin::Follower) => Way::Mirror(dc.clone()),
+            (Question::Feed(_), Origin::Agent) if scene.leadership == Leadership::Other => {
+                Way::Leader
+            }
+            _ if scene.mirror == Use::First => Way::Mirror(dc.clone()),
+            _ => Way::Datacenter(dc.clone()),
+        };
+    }
+    if answers_without_leader(ask, scene.last_contact) {
         return Way::Local;
     }
-    match (leadership, origin) {
+    match (scene.leadership, origin) {
         (Leadership::Mine, _) => Way::Here,
         (Leadership::Other, Origin::Agent | Origin::Federation | Origin::Detour) => Way::Leader,
         (Leadership::Missing, Origin::Agent) => Way::Detour,
@@ -97,10 +142,23 @@ pub fn decide(ask: &Ask, origin: Origin, home: &Datacenter, leadership: Leadersh
 }
 
 /// Tells whether what any server has is good enough.
-fn answers_without_leader(ask: &Ask) -> bool {
+fn answers_without_leader(ask: &Ask, last_contact: Duration) -> bool {
     match &ask.question {
-        Question::StatusLeader | Question::StatusPeers | Question::Datacenters => true,
-        question => question.reads() && ask.consistency == Consistency::Stale,
+        Question::StatusLeader
+        | Question::StatusPeers
+        | Question::Datacenters
+        | Question::Refuges
+        | Question::FederationStatus
+        | Question::FederationTimeline { .. }
+        | Question::CoordinateDatacenters
+        // Each part of it is asked for by itself, as fresh as it is wanted.
+        | Question::Union(_)
+        // What is said of a datacenter spreads from any server, and is no business of Raft.
+        | Question::FederationRemove { .. } => true,
+        question => {
+            let fresh = ask.max_stale.is_none_or(|max| last_contact <= max);
+            question.reads() && ask.consistency == Consistency::Stale && fresh
+        }
     }
 }
 
@@ -108,8 +166,10 @@ fn answers_without_leader(ask: &Ask) -> bool {
 mod tests {
     use super::*;
     use bytes::Bytes;
-    use lan_agent::ask::{RequestId, TraceId};
+    use lan_agent::ask::{Feed, RequestId, TraceId};
     use uuid::Uuid;
+
+    const CONTACT: Duration = Duration::from_millis(50);
 
     fn read(consistency: Consistency, dc: Option<&str>) -> Ask {
         asked(Question::KvGet { key: "k".into(), raw: false }, consistency, dc)
@@ -119,6 +179,7 @@ mod tests {
         Ask {
             dc: dc.map(|name| Datacenter::new(name).unwrap()),
             consistency,
+            max_stale: None,
             blocking: None,
             token: String::new(),
             trace: TraceId(Uuid::nil()),
@@ -129,7 +190,38 @@ mod tests {
     }
 
     fn way(ask: &Ask, origin: Origin, leadership: Leadership) -> Way {
-        decide(ask, origin, &Datacenter::new("dc1").unwrap(), leadership)
+        within(ask, origin, Scene { leadership, last_contact: CONTACT, mirror: Use::Never })
+    }
+
+    fn within(ask: &Ask, origin: Origin, scene: Scene) -> Way {
+        let dc1 = Datacenter::new("dc1").unwrap();
+        decide(ask, origin, &Map { home: dc1.clone(), primary: dc1 }, scene)
+    }
+
+    #[test]
+    fn config_entries_are_written_in_the_primary_datacenter_and_sent_there_once() {
+        let delete =
+            Question::ConfigDelete { kind: "service-resolver".into(), name: "a".into(), cas: None };
+        let map = |home: &str| Map {
+            home: Datacenter::new(home).unwrap(),
+            primary: Datacenter::new("dc1").unwrap(),
+        };
+        let scene =
+            Scene { leadership: Leadership::Mine, last_contact: CONTACT, mirror: Use::Never };
+        for dc in [None, Some("dc1"), Some("dc2"), Some("dc3")] {
+            let ask = asked(delete.clone(), Consistency::Default, dc);
+            let to_primary = Way::Datacenter(Datacenter::new("dc1").unwrap());
+            assert_eq!(decide(&ask, Origin::Agent, &map("dc2"), scene), to_primary);
+            for origin in [Origin::Follower, Origin::Federation, Origin::Detour] {
+                assert_eq!(decide(&ask, origin, &map("dc2"), scene), Way::NotPrimary);
+            }
+            for origin in [Origin::Agent, Origin::Follower, Origin::Federation, Origin::Detour] {
+                assert_eq!(decide(&ask, origin, &map("dc1"), scene), Way::Here);
+            }
+        }
+        let read = Question::ConfigRead { kind: None, name: None };
+        let ask = asked(read, Consistency::Default, None);
+        assert_eq!(decide(&ask, Origin::Agent, &map("dc2"), scene), Way::Here);
     }
 
     #[test]
@@ -153,6 +245,41 @@ mod tests {
         for leadership in [Leadership::Mine, Leadership::Other, Leadership::Unknown] {
             assert_eq!(way(&ask, Origin::Agent, leadership), Way::Local);
         }
+    }
+
+    #[test]
+    fn stale_reads_that_may_not_be_so_old_need_the_leader() {
+        let bounded =
+            |max_stale| Ask { max_stale: Some(max_stale), ..read(Consistency::Stale, None) };
+        assert_eq!(way(&bounded(CONTACT), Origin::Agent, Leadership::Other), Way::Local);
+        let less = bounded(CONTACT - Duration::from_millis(1));
+        assert_eq!(way(&less, Origin::Agent, Leadership::Other), Way::Leader);
+    }
+
+    #[test]
+    fn a_mirror_answers_for_its_datacenter_where_it_may() {
+        let dc2 = Datacenter::new("dc2").unwrap();
+        let scene = |mirror| Scene { leadership: Leadership::Other, last_contact: CONTACT, mirror };
+        let stale = read(Consistency::Stale, Some("dc2"));
+        assert_eq!(within(&stale, Origin::Agent, scene(Use::First)), Way::Mirror(dc2.clone()));
+        for asked_first in [Use::Last, Use::Never] {
+            let found = within(&stale, Origin::Agent, scene(asked_first));
+            assert_eq!(found, Way::Datacenter(dc2.clone()));
+        }
+    }
+
+    #[test]
+    fn the_leader_feeds_the_mirrors_of_its_followers() {
+        let dc2 = Datacenter::new("dc2").unwrap();
+        let feed = asked(Question::Feed(Feed::default()), Consistency::Stale, Some("dc2"));
+        assert_eq!(way(&feed, Origin::Agent, Leadership::Other), Way::Leader);
+        assert_eq!(way(&feed, Origin::Follower, Leadership::Mine), Way::Mirror(dc2.clone()));
+        for leadership in [Leadership::Mine, Leadership::Unknown, Leadership::Missing] {
+            let direct = Way::Datacenter(dc2.clone());
+            assert_eq!(way(&feed, Origin::Agent, leadership), direct, "{leadership:?}");
+        }
+        let home = asked(Question::Feed(Feed::default()), Consistency::Stale, None);
+        assert_eq!(way(&home, Origin::Federation, Leadership::Other), Way::Local);
     }
 
     #[test]

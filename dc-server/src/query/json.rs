@@ -5,13 +5,13 @@
 
 pub(super) mod catalog;
 
-use std::io::Write as _;
+use std::{io::Write as _, sync::Arc};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use topology::Datacenter;
 
-use crate::state::{kv::Entry, txn};
+use crate::state::{config_entries, coordinates::Place, kv::Entry, txn};
 
 /// What an entry takes beside its key and value, generously.
 const ENTRY_FRAME_LEN: usize = 160;
@@ -37,6 +37,52 @@ pub(super) fn entries<'a>(entries: impl Iterator<Item = (&'a str, &'a Entry)> + 
         }
         let indexes = (entry.create_index, entry.modify_index);
         object(&mut out, key, entry.flags, Some(&entry.value), indexes);
+    }
+    out.push(b']');
+    out.into()
+}
+
+/// Encodes a configuration entry: what was said, and then its indexes.
+pub(super) fn config_entry(entry: &config_entries::Entry) -> Bytes {
+    let mut out = Vec::with_capacity(ENTRY_FRAME_LEN + entry.definition.body.len());
+    put_config_entry(&mut out, entry);
+    out.into()
+}
+
+/// Encodes a list of configuration entries.
+pub(super) fn config_entries<'a>(
+    entries: impl Iterator<Item = &'a Arc<config_entries::Entry>>,
+) -> Bytes {
+    let mut out = vec![b'['];
+    for (position, entry) in entries.enumerate() {
+        if position > 0 {
+            out.push(b',');
+        }
+        put_config_entry(&mut out, entry);
+    }
+    out.push(b']');
+    out.into()
+}
+
+fn put_config_entry(out: &mut Vec<u8>, entry: &config_entries::Entry) {
+    let body = entry.definition.body.as_bytes();
+    // An object, and never without anything in it: it has its kind and its name.
+    out.extend_from_slice(body.strip_suffix(b"}").unwrap_or(body));
+    number(out, b",\"CreateIndex\":", entry.create_index);
+    number(out, b",\"ModifyIndex\":", entry.modify_index);
+    out.push(b'}');
+}
+
+/// Encodes where nodes are.
+pub(super) fn coordinates<'a>(places: impl Iterator<Item = &'a Place>) -> Bytes {
+    let mut out = vec![b'['];
+    for (position, place) in places.enumerate() {
+        out.extend_from_slice(if position > 0 { b",{\"Node\":" } else { b"{\"Node\":" });
+        string(&mut out, &place.node);
+        out.extend_from_slice(b",\"Segment\":\"\",\"Coord\":");
+        // Numbers, none of which is infinite, can always be written into memory.
+        let _written = serde_json::to_writer(&mut out, &place.coordinate);
+        out.push(b'}');
     }
     out.push(b']');
     out.into()

@@ -1,7 +1,7 @@
 //! Lookups in the catalog: which parts an answer shows, which records are in it, in which order.
 //!
 //! Records come in the order of their nodes' names and then of their ids, whatever the capitals, as
-//! in Consul. With `near` those of that node come first.
+//! in Consul. With `near` those of that node come first, and then the others by their distance from it.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -14,10 +14,16 @@ use lan_agent::{
     catalog::{Check, Form, Health, Lookup, Residents, Selection, Service, Subject, Text},
     filter::{self, Filter, ShownCheck, ShownNode},
 };
+use rand::{SeedableRng, rngs::SmallRng, seq::SliceRandom};
 use topology::Datacenter;
 
 use super::{json::catalog as json, records};
-use crate::state::catalog::{Catalog, Host, Instance, Part, Record, fold};
+use crate::failover::policy::Count;
+use crate::state::{
+    State,
+    catalog::{Catalog, Host, Instance, Part, Record, fold},
+    coordinates,
+};
 
 /// Fewest characters that are taken for the beginning of a node's id.
 const ID_START_LEN_MIN: usize = 2;
@@ -49,6 +55,8 @@ pub(super) fn check(lookup: &Lookup) -> Result<(), AskError> {
 pub(super) fn parts(catalog: &Catalog, lookup: &Lookup) -> Vec<Part> {
     let by_meta = !lookup.selection.node_meta.is_empty();
     let mut parts = match &lookup.subject {
+        // What it finds is a matter of more than the catalog.
+        Subject::Query(_) => return Vec::new(),
         Subject::Nodes => return vec![Part::Nodes],
         Subject::Node(name) | Subject::NodeServices(name) => return parts_of_node(catalog, name),
         Subject::Services if by_meta => vec![Part::Instances],
@@ -82,16 +90,66 @@ pub(super) fn index(catalog: &Catalog, lookup: &Lookup) -> u64 {
     parts.iter().map(|part| catalog.index_of(part)).max().unwrap_or(0)
 }
 
-/// Encodes the body of an answer. Refuses what can't be looked up.
+/// Whose catalog it is.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place<'a> {
+    /// The datacenter.
+    pub(super) home: &'a Datacenter,
+    /// The same if that is not the server's own, which records for agents say.
+    pub(super) abroad: Option<&'a Datacenter>,
+}
+
+/// Counts the instances that a lookup is about.
+pub(super) fn count(state: &State, home: &Datacenter, lookup: &Lookup) -> Result<Count, AskError> {
+    let (Subject::Health { service, .. } | Subject::Service(service)) = &lookup.subject else {
+        return Ok(Count::default());
+    };
+    let wanted = Wanted::new(state, home, lookup)?;
+    // Those that are not well are registered all the same.
+    let found = state.catalog().instances(service).filter(|found| wanted.named(found));
+    let is_well = |found: &Found<'_>| match lookup.selection.worst {
+        Some(_) => wanted.is_well(found),
+        None => passes(found),
+    };
+    Ok(found.fold(Count::default(), |count, found| Count {
+        healthy: count.healthy + usize::from(is_well(&found)),
+        total: count.total + 1,
+    }))
+}
+
+/// Which of the instances of a service are shown, and in which order.
+#[derive(Debug, Clone, Copy)]
+pub struct Draw {
+    /// At most so many.
+    pub most: usize,
+    /// Decides an order by chance; `None` for the usual one.
+    pub seed: Option<u64>,
+}
+
+impl Draw {
+    /// All of them, in the usual order.
+    pub const ALL: Self = Self { most: usize::MAX, seed: None };
+
+    fn from(self, found: &mut Vec<Found<'_>>) {
+        if let Some(seed) = self.seed {
+            found.shuffle(&mut SmallRng::seed_from_u64(seed));
+        }
+        found.truncate(self.most);
+    }
+}
+
+/// Encodes the body of an answer, with those that are drawn of the instances if it is about those of a service. Refuses
+/// what can't be looked up.
 pub(super) fn body(
-    catalog: &Catalog,
-    home: &Datacenter,
+    state: &State,
+    Place { home, abroad }: Place<'_>,
     lookup: &Lookup,
+    draw: Draw,
 ) -> Result<Bytes, AskError> {
-    let Lookup { subject, selection, form } = lookup;
+    let (catalog, Lookup { subject, selection, form }) = (state.catalog(), lookup);
     let json = *form == Form::Json;
     let (seen, wan) = (json::Seen { home, wan: selection.wan }, selection.wan);
-    let wanted = Wanted { home, selection, filter: Filter::of(lookup)? };
+    let wanted = Wanted::new(state, home, lookup)?;
     Ok(match subject {
         Subject::Nodes => {
             let nodes = nodes(catalog, &wanted);
@@ -114,12 +172,23 @@ pub(super) fn body(
             if json { json::names(&names) } else { records::names(&names) }
         }
         Subject::Service(name) => {
-            let found = instances(catalog, name, &wanted, |_| true);
-            if json { json::instances(seen, &found) } else { records::instances(wan, &found) }
+            let mut found = instances(catalog, name, &wanted, |_| true);
+            draw.from(&mut found);
+            match json {
+                true => json::instances(seen, &found),
+                false => records::instances(wan, abroad, &found),
+            }
         }
         Subject::Health { service, passing } => {
-            let found = instances(catalog, service, &wanted, |found| !passing || passes(found));
-            if json { json::health(seen, &found) } else { records::health(wan, &found) }
+            let mut found = instances(catalog, service, &wanted, |it| !passing || passes(it));
+            draw.from(&mut found);
+            match json {
+                true => json::health(seen, &found),
+                false => records::health(wan, abroad, &found),
+            }
+        }
+        Subject::Query(_) => {
+            return Err(AskError::Bad("a prepared query is run, not looked up".to_owned()));
         }
         Subject::Address(address) => {
             // Agents ask for it, and nobody else.
@@ -134,7 +203,7 @@ pub(super) fn body(
 
 fn nodes<'a>(catalog: &'a Catalog, wanted: &Wanted<'_>) -> Vec<&'a Host> {
     let mut nodes: Vec<_> = catalog.hosts().filter(|host| wanted.node(host)).collect();
-    nearest_first(&mut nodes, wanted.selection, |host| host);
+    wanted.nearest_first(&mut nodes, |host| host);
     nodes
 }
 
@@ -190,7 +259,7 @@ fn instances<'a>(
 ) -> Vec<Found<'a>> {
     let found = catalog.instances(service).filter(|found| wanted.instance(found));
     let mut found: Vec<_> = found.filter(also).collect();
-    nearest_first(&mut found, wanted.selection, |(host, _)| host);
+    wanted.nearest_first(&mut found, |(host, _)| host);
     found
 }
 
@@ -210,27 +279,55 @@ fn checks<'a>(catalog: &'a Catalog, subject: &Subject, wanted: &Wanted<'_>) -> V
         _ => catalog.hosts().flat_map(of_host).collect(),
     };
     checks.retain(|checked| has_meta(checked.0, wanted.selection) && admitted(checked));
-    nearest_first(&mut checks, wanted.selection, |(host, _)| host);
+    wanted.nearest_first(&mut checks, |(host, _)| host);
     checks
 }
 
-/// Which records are wanted.
+/// Which records are wanted, and in which order.
 struct Wanted<'a> {
     home: &'a Datacenter,
     selection: &'a Selection,
     filter: Filter,
+    coordinates: &'a coordinates::Table,
 }
 
-impl Wanted<'_> {
+impl<'a> Wanted<'a> {
+    fn new(state: &'a State, home: &'a Datacenter, lookup: &'a Lookup) -> Result<Self, AskError> {
+        let (selection, filter) = (&lookup.selection, Filter::of(lookup)?);
+        Ok(Self { home, selection, filter, coordinates: state.coordinates() })
+    }
+
+    /// Sorts by the distance from the node to be near to, if there is one.
+    fn nearest_first<T>(&self, rows: &mut [T], host: impl Fn(&T) -> &Host) {
+        let near = &self.selection.near;
+        if !near.is_empty() {
+            self.coordinates.nearest_first(near, rows, |row| &host(row).node().value.name);
+        }
+    }
+
     fn node(&self, host: &Host) -> bool {
         let shown = || ShownNode { datacenter: self.home.as_str(), node: &host.node().value };
         has_meta(host, self.selection) && self.filter.admits(&shown())
     }
 
-    fn instance(&self, &(host, instance): &Found<'_>) -> bool {
+    fn instance(&self, found: &Found<'_>) -> bool {
+        self.named(found) && self.is_well(found)
+    }
+
+    /// Tells whether it is one of those that are meant, however it is.
+    fn named(&self, &(host, instance): &Found<'_>) -> bool {
         has_meta(host, self.selection)
             && has_tags(instance, self.selection)
             && self.filter.admits(&Placed { home: self.home, host, instance })
+    }
+
+    /// Tells whether no check that counts says worse than is wanted.
+    fn is_well(&self, found: &Found<'_>) -> bool {
+        let Selection { worst: Some(worst), ignored_checks, .. } = self.selection else {
+            return true;
+        };
+        let counts = |check: &&Record<Check>| !ignored_checks.contains(&check.value.id);
+        checks_at(found).filter(counts).all(|check| check.value.status <= *worst)
     }
 }
 
@@ -275,24 +372,19 @@ fn has_meta(host: &Host, selection: &Selection) -> bool {
 }
 
 fn has_tags(instance: &Instance, selection: &Selection) -> bool {
-    let tags = &instance.service().value.tags;
-    selection.tags.iter().all(|wanted| {
+    let Service { tags, meta, .. } = &instance.service().value;
+    let has = |wanted: &Text| {
         let wanted = fold(wanted);
         tags.iter().any(|tag| fold(tag) == wanted)
-    })
+    };
+    selection.tags.iter().all(has)
+        && !selection.without_tags.iter().any(has)
+        && selection.service_meta.iter().all(|(key, value)| meta.get(key) == Some(value))
 }
 
 /// Tells whether all checks of an instance and of its node pass.
 fn passes(found: &Found<'_>) -> bool {
     checks_at(found).all(|check| check.value.status == Health::Passing)
-}
-
-/// Brings what is on the node to be near to to the front, and leaves the rest in order.
-fn nearest_first<T>(rows: &mut [T], selection: &Selection, host: impl Fn(&T) -> &Host) {
-    if !selection.near.is_empty() {
-        let near = fold(&selection.near);
-        rows.sort_by_key(|row| fold(&host(row).node().value.name) != near);
-    }
 }
 
 /// Tells whether a text may be the beginning of a UUID.

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use lan_agent::catalog::{Check, Node, Residents, Service};
 use serde::Serialize;
+use topology::Datacenter;
 
 use super::lookup::{Checked, Found, Inhabited, Tags, checks_at};
 use crate::state::catalog::{Host, Record};
@@ -18,6 +19,8 @@ struct Instance<'a> {
     service: Cow<'a, Service>,
     #[serde(rename = "c")]
     checks: Vec<&'a Check>,
+    #[serde(rename = "d", skip_serializing_if = "Option::is_none")]
+    dc: Option<&'a Datacenter>,
 }
 
 /// [`lan_agent::catalog::Inventory`], as it is written.
@@ -44,13 +47,16 @@ pub(super) fn names(names: &Tags<'_>) -> Bytes {
     write(names)
 }
 
-pub(super) fn instances(wan: bool, found: &[Found<'_>]) -> Bytes {
-    write(&found.iter().map(|found| instance(wan, found, Vec::new())).collect::<Vec<_>>())
+/// Writes instances without their checks; `dc` is their datacenter where that is another one.
+pub(super) fn instances(wan: bool, dc: Option<&Datacenter>, found: &[Found<'_>]) -> Bytes {
+    let rows = found.iter().map(|there| instance(wan, dc, there, Vec::new()));
+    write(&rows.collect::<Vec<_>>())
 }
 
-pub(super) fn health(wan: bool, found: &[Found<'_>]) -> Bytes {
+/// Writes instances with their checks; `dc` is their datacenter where that is another one.
+pub(super) fn health(wan: bool, dc: Option<&Datacenter>, found: &[Found<'_>]) -> Bytes {
     let rows =
-        found.iter().map(|there| instance(wan, there, checks_at(there).map(value).collect()));
+        found.iter().map(|there| instance(wan, dc, there, checks_at(there).map(value).collect()));
     write(&rows.collect::<Vec<_>>())
 }
 
@@ -62,9 +68,14 @@ pub(super) fn residents(residents: &Residents) -> Bytes {
     write(residents)
 }
 
-fn instance<'a>(wan: bool, (host, there): &Found<'a>, checks: Vec<&'a Check>) -> Instance<'a> {
+fn instance<'a>(
+    wan: bool,
+    dc: Option<&'a Datacenter>,
+    (host, there): &Found<'a>,
+    checks: Vec<&'a Check>,
+) -> Instance<'a> {
     let (node, service) = (&host.node().value, &there.service().value);
-    Instance { node: node.seen(wan), service: service.seen(wan), checks }
+    Instance { node: node.seen(wan), service: service.seen(wan), checks, dc }
 }
 
 fn value<T>(record: &Record<T>) -> &T {

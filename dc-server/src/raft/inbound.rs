@@ -9,7 +9,8 @@ use tokio::time::Instant;
 
 use super::{
     Heard, OpenRaft,
-    network::{APPEND, PRE_VOTE, SNAPSHOT, TRANSFER, VOTE},
+    contact::Contact,
+    network::{APPEND, Append, PRE_VOTE, SNAPSHOT, TRANSFER, VOTE},
     protocol::TypeConfig,
     snapshot::receive::{Piece, Progress, Receiver, Taken},
 };
@@ -41,6 +42,7 @@ pub enum Rejected {
 pub(super) struct Inbound {
     pub(super) raft: OpenRaft,
     pub(super) heard: Heard,
+    pub(super) contact: Contact,
     pub(super) receiver: Arc<Receiver>,
     /// When a lease that was granted before the restart has run out.
     pub(super) votes_from: Instant,
@@ -78,11 +80,18 @@ impl Inbound {
     async fn append(&self, body: &[u8]) -> Result<Bytes, Rejected> {
         use openraft::raft::AppendEntriesResponse as Response;
         let received = Instant::now();
+        let append: Append = read(APPEND, body)?;
+        let committed = (!append.unsure).then(|| append.committed());
+        let (leader, sent_us) = (append.leader(), append.sent_us);
+        let sent = self.contact.sent(leader, sent_us, received);
         let answer: Response<TypeConfig> =
-            self.raft.append_entries(read(APPEND, body)?).await.map_err(stopped)?;
+            self.raft.append_entries(append.request()).await.map_err(stopped)?;
         match answer {
             Response::Success | Response::PartialSuccess(_) | Response::Conflict => {
                 self.heard.note(received);
+                if let Some(committed) = committed {
+                    self.contact.hear(sent, committed);
+                }
             }
             Response::HigherVote(_) => {}
         }

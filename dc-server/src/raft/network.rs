@@ -7,12 +7,16 @@
 
 pub mod link;
 
-use std::{future::Future, sync::Arc};
+use std::{
+    future::Future,
+    sync::{Arc, OnceLock},
+};
 
 use bytes::Bytes;
 use lan_agent::caller::Promise;
 use openraft::{
-    OptionalSend, RaftNetworkFactory, RaftNetworkV2, Snapshot,
+    Instant as _, OptionalSend, RaftMetrics, RaftNetworkFactory, RaftNetworkV2, Snapshot,
+    async_runtime::watch::WatchReceiver,
     entry::RaftEntry,
     errors::{RPCError, ReplicationClosed, StreamingError, Unreachable},
     network::RPCOption,
@@ -21,15 +25,18 @@ use openraft::{
         TransferLeaderResponse, VoteRequest, VoteResponse,
     },
 };
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tokio::time::{Duration, Instant};
 
 use super::{
-    protocol::{LeaderId, Peer, TypeConfig, Vote},
+    contact::Contact,
+    protocol::{Entry, LeaderId, LogId, Peer, TypeConfig, Vote},
+    runtime::watch::Receiver as Watched,
     snapshot::{
         Image, Store,
         receive::{Piece, Taken},
     },
+    status::leads_for_certain,
 };
 
 /// Entries to append.
@@ -81,25 +88,109 @@ pub trait Wire: Send + Sync + 'static {
     ) -> Promise<Result<Bytes, WireError>>;
 }
 
+/// What Raft says of this server, as soon as it runs.
+pub(super) type Metrics = Arc<OnceLock<Watched<RaftMetrics<TypeConfig>>>>;
+
+/// What this server knows of itself when it speaks as a leader.
+#[derive(Clone, Default)]
+pub(super) struct Myself {
+    lease: Duration,
+    metrics: Metrics,
+    contact: Contact,
+    start: Option<Instant>,
+}
+
+impl Myself {
+    pub(super) fn new(lease: Duration, metrics: Metrics, contact: Contact) -> Self {
+        Self { lease, metrics, contact, start: Some(Instant::now()) }
+    }
+
+    /// Returns the time of this server's own, for what it says as a leader: microseconds, more than 0.
+    fn time_us(&self) -> u64 {
+        let elapsed = self.start.map(|start| start.elapsed()).unwrap_or_default();
+        u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX - 1) + 1
+    }
+
+    /// Tells whether this server may lead without having a quorum, or without having applied what
+    /// earlier leaders acknowledged. If not, its state is as fresh as the last word of its quorum:
+    /// noted for the time when it leads no more.
+    ///
+    /// A message that was put together a moment ago may say less than what was committed, and acknowledged, since: that by which
+    /// a new leader became sure, say. What it says counts when nothing beyond it has been applied.
+    fn is_unsure(&self, said: Option<LogId>) -> bool {
+        let Some(metrics) = self.metrics.get() else { return false };
+        let metrics = metrics.borrow_watched();
+        let sure = leads_for_certain(&metrics, self.lease);
+        if let (true, Some(acked), Some(applied)) =
+            (sure, metrics.last_quorum_acked, metrics.last_applied)
+        {
+            self.contact.hear(Instant::now() - acked.elapsed(), applied.index);
+        }
+        !sure || said < metrics.last_applied
+    }
+}
+
 /// Makes connections to peers.
 #[derive(Clone)]
 pub struct Network {
     wire: Arc<dyn Wire>,
     store: Store,
+    myself: Myself,
 }
 
 /// The way to one peer.
 pub struct Connection {
     wire: Arc<dyn Wire>,
     store: Store,
+    myself: Myself,
     id: u64,
     peer: Peer,
 }
 
+/// openraft's message, and what followers make their own word of ([`Contact`]).
+#[derive(Serialize, Deserialize)]
+pub(super) struct Append {
+    vote: Vote,
+    prev_log_id: Option<LogId>,
+    entries: Vec<Entry>,
+    leader_commit: Option<LogId>,
+    /// Whether the leader does not know if others have committed more under another one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) unsure: bool,
+    /// When it was sent by the leader's own time: how much longer than others it was on its way is time that
+    /// the state is older by. 0: it does not say.
+    #[serde(default)]
+    pub(super) sent_us: u64,
+}
+
+impl Append {
+    fn new(rpc: AppendEntriesRequest<TypeConfig>, sent_us: u64, unsure: bool) -> Self {
+        let AppendEntriesRequest { vote, prev_log_id, entries, leader_commit } = rpc;
+        Self { vote, prev_log_id, entries, leader_commit, unsure, sent_us }
+    }
+
+    /// Returns who leads: its term and its number.
+    pub(super) fn leader(&self) -> (u64, u64) {
+        let leader = self.vote.leader_id();
+        (leader.term, leader.node_id)
+    }
+
+    /// Returns the last entry that the leader knew to be committed.
+    pub(super) fn committed(&self) -> u64 {
+        self.leader_commit.map_or(0, |id| id.index)
+    }
+
+    /// Returns what is for openraft.
+    pub(super) fn request(self) -> AppendEntriesRequest<TypeConfig> {
+        let Append { vote, prev_log_id, entries, leader_commit, unsure: _, sent_us: _ } = self;
+        AppendEntriesRequest { vote, prev_log_id, entries, leader_commit }
+    }
+}
+
 impl Network {
     /// Talks over a wire, and sends snapshots from a store.
-    pub fn new(wire: Arc<dyn Wire>, store: Store) -> Self {
-        Self { wire, store }
+    pub(super) fn new(wire: Arc<dyn Wire>, store: Store, myself: Myself) -> Self {
+        Self { wire, store, myself }
     }
 }
 
@@ -110,6 +201,7 @@ impl RaftNetworkFactory<TypeConfig> for Network {
         Connection {
             wire: self.wire.clone(),
             store: self.store.clone(),
+            myself: self.myself.clone(),
             id: target,
             peer: node.clone(),
         }
@@ -178,7 +270,11 @@ impl RaftNetworkV2<TypeConfig> for Connection {
         let fitting = fitting(&rpc.entries);
         rpc.entries.truncate(fitting);
         let last = rpc.entries.last().map(RaftEntry::log_id);
-        let answer = self.call(APPEND, &rpc, option.soft_ttl()).await?;
+        // What it says was true before it is sent.
+        let sent_us = self.myself.time_us();
+        let unsure = self.myself.is_unsure(rpc.leader_commit);
+        let message = Append::new(rpc, sent_us, unsure);
+        let answer = self.call(APPEND, &message, option.soft_ttl()).await?;
         Ok(match answer {
             AppendEntriesResponse::Success if fitting < whole => {
                 AppendEntriesResponse::PartialSuccess(last)

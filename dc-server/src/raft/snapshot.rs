@@ -7,7 +7,7 @@
 //! ```
 //!
 //! The first frame is the header: the Raft metadata and the numbers of the state. Frames of keys,
-//! tombstones, the catalog's rows and requests follow. A frame of a kind that this version does not know is refused,
+//! tombstones, the catalog's rows, configuration entries, coordinates and requests follow. A frame of a kind that this version does not know is refused,
 //! unless its kind has the top bit set. Every byte is covered by a checksum, and a file without
 //! its end frame is no snapshot.
 //!
@@ -22,15 +22,15 @@ mod store;
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 pub use decode::{Decoder, FormatError};
 pub use encode::Encoder;
 pub use store::{PIECE_LEN, SnapshotError, Store};
 
 use super::protocol::SnapshotMeta;
-use crate::state::{State, catalog::Indexes, clock::Clock, kv::Key, requests::Age};
+use crate::state::{State, catalog::Indexes, clock::Clock, config_entries, requests::Age};
 
 /// How every snapshot starts; the last byte is the version of the frame format.
 pub const MAGIC: &[u8; 8] = b"CWSNAP\0\x01";
@@ -52,6 +52,10 @@ const NODES: u8 = 5;
 const SERVICES: u8 = 6;
 const CHECKS: u8 = 7;
 const GROUPS: u8 = 8;
+const CONFIG_ENTRIES: u8 = 9;
+/// As with the command: whoever does not know them goes on without.
+const COORDINATES: u8 = 12 | OPTIONAL;
+const QUERIES: u8 = 10;
 const END: u8 = 0x7f;
 
 /// Kind, length and checksum of a frame.
@@ -74,33 +78,21 @@ struct Header {
     applied: u64,
     kv_index: u64,
     #[serde(default)]
+    kv_reaped: u64,
+    #[serde(default)]
     clock: Clock,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cluster: Option<Uuid>,
     #[serde(default)]
     ages: Vec<Age>,
     #[serde(default)]
     catalog: Indexes,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct KeyRow {
-    #[serde(rename = "k")]
-    key: Key,
-    #[serde(rename = "v")]
-    value: Bytes,
-    #[serde(rename = "f", default)]
-    flags: u64,
-    #[serde(rename = "c")]
-    create_index: u64,
-    #[serde(rename = "m")]
-    modify_index: u64,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct TombstoneRow {
-    #[serde(rename = "k")]
-    key: Key,
-    #[serde(rename = "i")]
-    index: u64,
+    #[serde(default)]
+    config_entries: config_entries::Indexes,
+    #[serde(default)]
+    coordinates_index: u64,
+    #[serde(default)]
+    queries_index: u64,
 }
 
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]

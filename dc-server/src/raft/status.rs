@@ -2,7 +2,9 @@
 
 use std::{net::SocketAddr, sync::atomic::Ordering, time::Duration};
 
-use openraft::{Instant as _, ServerState, TokioInstant, async_runtime::watch::WatchReceiver};
+use openraft::{
+    Instant as _, RaftMetrics, ServerState, TokioInstant, async_runtime::watch::WatchReceiver,
+};
 use tokio::time::Instant;
 use topology::NodeName;
 
@@ -62,8 +64,6 @@ pub struct Leadership {
     pub term: u64,
     /// Since when it is so.
     pub since: Instant,
-    /// Whether this server leads or led since it started.
-    pub ever_led: bool,
 }
 
 /// A server that takes part.
@@ -126,14 +126,12 @@ pub(super) fn follow(id: u64, raft: &OpenRaft) -> Receiver<Leadership> {
         leader: metrics.current_leader,
         term: metrics.vote.leader_id().term,
         since: Instant::now(),
-        ever_led: metrics.state == ServerState::Leader,
     };
     let (tx, rx) = watch::channel(look(&metrics.borrow_watched()));
     tokio::spawn(async move {
         while metrics.changed().await.is_ok() {
             let now = look(&metrics.borrow_watched());
             tx.send_if_modified(|then| {
-                let now = Leadership { ever_led: now.ever_led || then.ever_led, ..now };
                 let same = Leadership { since: then.since, ..now } == *then;
                 if !same {
                     tracing::info!(
@@ -157,6 +155,23 @@ pub(super) fn follow(id: u64, raft: &OpenRaft) -> Receiver<Leadership> {
     rx
 }
 
+fn applies_its_own(metrics: &RaftMetrics<TypeConfig>) -> Option<u64> {
+    let term = metrics.vote.leader_id().term;
+    let own = metrics.last_applied.is_some_and(|last| last.committed_leader_id().term == term);
+    (own && metrics.state == ServerState::Leader).then_some(term)
+}
+
+/// Tells whether a server leads, has heard so from a quorum within the lease, or is alone, and has
+/// applied what earlier leaders acknowledged.
+pub(super) fn leads_for_certain(metrics: &RaftMetrics<TypeConfig>, lease: Duration) -> bool {
+    let acked = metrics.last_quorum_acked.as_ref().map(|acked| acked.elapsed());
+    // Nobody answers a leader that is alone, so the time of the last answer stands still.
+    let alone = || metrics.membership_config.voter_ids().eq([metrics.id]);
+    applies_its_own(metrics).is_some()
+        && (acked.is_some_and(|ago| ago < lease) || alone())
+        && metrics.running_state.is_ok()
+}
+
 impl Raft {
     /// Returns a watch of who leads.
     pub fn leadership(&self) -> Receiver<Leadership> {
@@ -176,20 +191,22 @@ impl Raft {
     /// Tells whether this server leads for certain and has applied all that was acknowledged before
     /// this call, from what openraft published last, without asking its task.
     ///
-    /// A quorum that answered promised to vote for nobody else until the lease has run out, counted
+    /// A quorum that answered promised to vote for nobody else for longer than the lease, counted
     /// from when it was asked, whatever happened since; but for a leader that told another one to
     /// stand at once. What earlier leaders acknowledged is applied when something of the own term is.
     pub(super) fn holds_lease(&self) -> bool {
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched();
-        let term = metrics.vote.leader_id().term;
-        let acked = metrics.last_quorum_acked.as_ref().map(|acked| acked.elapsed());
-        let alone = || metrics.membership_config.voter_ids().eq([self.id]);
-        metrics.state == ServerState::Leader
-            && metrics.last_applied.is_some_and(|last| last.committed_leader_id().term == term)
-            && (acked.is_some_and(|ago| ago < self.timing.election_max) || alone())
-            && self.handed_over.load(Ordering::Acquire) != term
-            && metrics.running_state.is_ok()
+        leads_for_certain(&metrics, self.timing.lease())
+            && self.handed_over.load(Ordering::Acquire) != metrics.vote.leader_id().term
+    }
+
+    /// Returns the term in which this server leads, once it has applied something of that term, and so
+    /// all that earlier leaders acknowledged.
+    pub(super) fn applies_its_own(&self) -> Option<u64> {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        applies_its_own(&metrics)
     }
 
     /// Returns the server that leads, unless it was not heard for longer than a leader may be
@@ -209,20 +226,35 @@ impl Raft {
         leads.then_some(Leader { id, name: peer.name, addr: peer.addr })
     }
 
-    /// Returns how long ago this server heard from a leader; 0 on the leader. A leader that was cut
-    /// off counts from the last word of its quorum.
+    /// Returns how old the state is at most, as far as this server can know: how long ago it heard from
+    /// a leader that was sure of itself, and has applied since what that one had committed; 0 on such a
+    /// leader. A leader that was cut off counts from the last word of its quorum.
     pub fn last_contact(&self) -> Duration {
-        if self.is_leader() {
+        let applies_its_own = self.applies_its_own().is_some();
+        if applies_its_own && self.is_leader() {
             return Duration::ZERO;
         }
-        let quorum = self.raft.as_leader().ok().and_then(|leader| leader.last_quorum_acked());
-        quorum.map_or_else(|| self.heard.ago(), |acked| acked.elapsed().min(self.heard.ago()))
+        let heard = self.contact.ago(self.view.load().applied());
+        let leader = self.raft.as_leader().ok().filter(|_| applies_its_own);
+        let quorum = leader.and_then(|leader| leader.last_quorum_acked());
+        let quorum = quorum.map(|acked| acked.elapsed());
+        heard.into_iter().chain(quorum).min().unwrap_or_else(|| self.heard.ago())
     }
 
-    /// Tells whether this server ever heard from a leader, or leads or led, since it started: a
-    /// stale read is refused before.
+    /// Notes that the state is the truth now, if this server leads for certain: should it stop to lead, and
+    /// hear of no other leader, that is what it knows of its state. To be called again and again.
+    pub fn hear_oneself(&self) {
+        // Before anybody else can lead.
+        let now = Instant::now();
+        if self.applies_its_own().is_some() && self.is_leader() {
+            self.contact.hear(now, self.view.load().applied());
+        }
+    }
+
+    /// Tells whether this server ever caught up with a leader, or leads, since it started: a stale read
+    /// is refused before.
     pub fn ever_contacted(&self) -> bool {
-        self.heard.ever() || self.leadership.borrow().ever_led || self.is_leader()
+        self.contact.ago(self.view.load().applied()).is_some() || self.applies_its_own().is_some()
     }
 
     /// Returns the term.

@@ -1,6 +1,7 @@
 //! Servers in one process over a wire and disks in memory, on a paused clock.
 
 mod cluster;
+mod coordinates;
 mod disks;
 mod members;
 
@@ -128,6 +129,37 @@ async fn a_request_that_is_repeated_applies_once() {
     assert_eq!(cluster.write(leader, command).await, Ok(Applied::Done(true)));
     let other = Command::new(None, &op);
     assert_eq!(cluster.write(leader, other).await, Ok(Applied::Done(false)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_time_of_the_servers_goes_on_with_every_leader_whatever_its_clock_says() {
+    for seed in 0..5 {
+        println!("seed {seed}");
+        let mut cluster = Cluster::new(3, seed);
+        let mut leader = cluster.bootstrap().await;
+        cluster.write(leader, set(0)).await.unwrap();
+        let begin = tokio::time::Instant::now();
+        let from = cluster.raft(leader).state().clock().now_ms();
+        let mut counted = 0;
+        for round in 1..=8 {
+            for id in cluster.ids().into_iter().filter(|id| round % 2 == 0 || *id == leader) {
+                cluster.crash(id);
+            }
+            for id in cluster.ids() {
+                if !cluster.servers().any(|raft| raft.id() == id) {
+                    cluster.start(id).await;
+                }
+            }
+            leader = cluster.leader().await;
+            cluster.write(leader, set(round)).await.unwrap();
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            cluster.write(leader, set(round)).await.unwrap();
+            counted += 2_000;
+        }
+        let passed = cluster.raft(leader).state().clock().now_ms() - from;
+        let real = begin.elapsed().as_millis() as u64;
+        assert!((counted..=real).contains(&passed), "{passed} of {real} ms");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -22,6 +22,7 @@
 
 mod change;
 mod deregister;
+mod difference;
 mod names;
 mod part;
 mod register;
@@ -33,6 +34,7 @@ use imbl::{OrdMap, OrdSet};
 use lan_agent::catalog::{Check, Health, Node, SERF_HEALTH, Service, Text};
 use serde::{Deserialize, Serialize};
 
+pub use difference::{Difference, HostRow};
 pub use names::{Names, Usage};
 pub use part::{Indexes, Part};
 pub use rows::{GroupRow, NodeRow, Orphan, Position, RecordRow};
@@ -128,6 +130,12 @@ pub enum Fault {
 }
 
 impl Catalog {
+    /// Returns the index of the last change of anything: servers of a datacenter that have the same
+    /// one have the same catalog. 0 before the first.
+    pub fn version(&self) -> u64 {
+        self.indexes.last()
+    }
+
     /// Tells whether there is nothing.
     pub fn is_empty(&self) -> bool {
         self.hosts.is_empty()

@@ -1,14 +1,15 @@
 //! The time that all servers agree on, for what is to be forgotten after a while.
 //!
-//! A state reads no clock: leaders stamp their commands with theirs, and what passes between
-//! stamps is added up here, the same on every server. Clocks of two leaders may differ by years, so
-//! a stamp moves the time by [`STEP_MAX_MS`] at most, and never back; hence it may run slower than
-//! real time, and at a change of leaders a step faster. Nobody may ask it for the time of day.
+//! A state reads no clock: leaders stamp their commands, and what passes between stamps is added up
+//! here, the same on every server. A leader goes on from the stamps of the one before, so that the time runs
+//! slower than real time if anything, and never back. Should stamps leap nevertheless (a machine whose clock
+//! stood still while it slept), each moves the time by [`STEP_MAX_MS`] at most. Nobody may ask it for the
+//! time of day.
 
 use serde::{Deserialize, Serialize};
 
-/// Most milliseconds that one stamp moves the time: what a leader with a wrong clock can take
-/// away from the time that something is kept for.
+/// Most milliseconds that one stamp moves the time: what a leap can take away from the time that
+/// something is kept for.
 pub const STEP_MAX_MS: u64 = 10_000;
 
 /// How far a stamp lies behind the last one when it is another clock's. Commands of one leader
@@ -20,16 +21,37 @@ const BEHIND_MIN_MS: u64 = 10_000;
 pub struct Clock {
     now_ms: u64,
     stamp_ms: u64,
+    #[serde(default)]
+    born_ms: u64,
 }
 
 impl Clock {
+    /// The clock of a datacenter of which nothing else is known.
+    pub fn born_at(born_ms: u64) -> Self {
+        Self { born_ms, ..Self::default() }
+    }
+
     /// Returns the time, in milliseconds since the datacenter began.
     pub fn now_ms(&self) -> u64 {
         self.now_ms
     }
 
+    /// Returns the last stamp, 0 before the first: where the next leader's stamps go on.
+    pub fn stamp_ms(&self) -> u64 {
+        self.stamp_ms
+    }
+
+    /// Returns the first stamp there was, in milliseconds since 1970: it tells one datacenter from
+    /// another that has its name later. 0 before the first.
+    pub fn born_ms(&self) -> u64 {
+        self.born_ms
+    }
+
     /// Moves the time to a command's stamp: its leader's clock in milliseconds since 1970.
     pub fn advance(&mut self, stamp_ms: u64) {
+        if self.born_ms == 0 {
+            self.born_ms = stamp_ms;
+        }
         if stamp_ms > self.stamp_ms {
             self.now_ms += (stamp_ms - self.stamp_ms).min(STEP_MAX_MS);
             self.stamp_ms = stamp_ms;

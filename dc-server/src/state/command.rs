@@ -9,12 +9,17 @@ use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
 use lan_agent::{
-    ask::{Question, RequestId, TxnOp},
-    catalog::{Deregistration, Registration},
+    ask::{AskError, Question, RequestId, TxnOp, coordinate::Update},
+    catalog::{Deregistration, Registration, Text},
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use uuid::Uuid;
 
-use super::kv::Key;
+use super::{config_entries::EntryRow, kv::Key};
+use crate::{
+    config_entry::{self, Definition},
+    prepared_query::Definition as Query,
+};
 
 /// Set in the number of a kind that servers which don't know it may pass over.
 pub const OPTIONAL: u16 = 0x8000;
@@ -26,6 +31,14 @@ const TXN: u16 = 4;
 const REAP_TOMBSTONES: u16 = 5;
 const REGISTER: u16 = 6;
 const DEREGISTER: u16 = 7;
+const CONFIG_SET: u16 = 8;
+const CONFIG_DELETE: u16 = 9;
+const CONFIG_REPLICATE: u16 = 10;
+const FOUND: u16 = 11;
+/// Whoever does not know it goes on without coordinates: leaders write it unasked, also while servers are upgraded.
+const COORDINATES: u16 = 20 | OPTIONAL;
+const QUERY_SET: u16 = 12;
+const QUERY_DELETE: u16 = 13;
 
 /// What a command does.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,6 +80,53 @@ pub enum Op {
     Register(Arc<Registration>),
     /// Removes a node, a service or a check from the catalog.
     Deregister(Deregistration),
+    /// Sets a configuration entry.
+    ConfigSet {
+        /// The entry.
+        definition: Definition,
+        /// Set only if the modify index is this one; 0: only if there is none.
+        cas: Option<u64>,
+    },
+    /// Deletes a configuration entry.
+    ConfigDelete {
+        /// Its kind.
+        kind: Text,
+        /// Its name.
+        name: Text,
+        /// Delete only if the modify index is this one.
+        cas: Option<u64>,
+    },
+    /// Makes configuration entries what they are in the primary datacenter, all at once.
+    ConfigReplicate {
+        /// Those that are new or other there.
+        set: Vec<EntryRow>,
+        /// The kinds and names of those that are not there any more.
+        gone: Vec<(Text, Text)>,
+    },
+    /// Sets a prepared query.
+    QuerySet {
+        /// Its id.
+        id: Text,
+        /// What it says; `None` for what this version can't read.
+        definition: Option<Box<Query>>,
+        /// Whether there is to be none of its id.
+        new: bool,
+    },
+    /// Deletes a prepared query.
+    QueryDelete {
+        /// Its id.
+        id: Text,
+    },
+    /// Gives the cluster its identity, unless it has one.
+    Found {
+        /// The identity.
+        cluster: Uuid,
+    },
+    /// Says where nodes are.
+    Coordinates {
+        /// Each node once.
+        updates: Vec<Update>,
+    },
 }
 
 /// Why a command can't be applied.
@@ -140,6 +200,60 @@ struct ReapBody {
     upto: u64,
 }
 
+#[derive(Serialize, Deserialize)]
+struct ConfigSetBody {
+    #[serde(rename = "k")]
+    kind: Text,
+    #[serde(rename = "n")]
+    name: Text,
+    #[serde(rename = "b")]
+    body: Text,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cas: Option<u64>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct ConfigDeleteBody {
+    #[serde(rename = "k")]
+    kind: Text,
+    #[serde(rename = "n")]
+    name: Text,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cas: Option<u64>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct ConfigReplicateBody {
+    #[serde(default)]
+    set: Vec<EntryRow>,
+    #[serde(default)]
+    gone: Vec<(Text, Text)>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct QuerySetBody {
+    id: Text,
+    #[serde(rename = "b")]
+    body: Text,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    new: bool,
+}
+
+#[derive(Serialize, Deserialize)]
+struct QueryDeleteBody {
+    id: Text,
+}
+
+#[derive(Serialize, Deserialize)]
+struct FoundBody {
+    cluster: Uuid,
+}
+
+#[derive(Serialize, Deserialize)]
+struct CoordinatesBody {
+    updates: Vec<Update>,
+}
+
 fn is_zero(number: &u64) -> bool {
     *number == 0
 }
@@ -150,9 +264,9 @@ pub fn may_be_passed_over(kind: u16) -> bool {
 }
 
 impl Op {
-    /// Returns what a question asks to be changed; `None` for one that only reads.
-    pub fn from_question(question: &Question) -> Option<Self> {
-        match question {
+    /// Returns what a question asks to be changed; `None` for one that only reads. Fails for what makes no sense.
+    pub fn from_question(question: &Question) -> Result<Option<Self>, AskError> {
+        Ok(match question {
             _ if question.reads() => None,
             Question::KvPut { key, value, flags, cas } => Some(Op::KvSet {
                 key: key.as_str().into(),
@@ -169,8 +283,20 @@ impl Op {
             Question::Txn { ops } => Some(Op::Txn { ops: ops.clone() }),
             Question::Register(registration) => Some(Op::Register(registration.clone())),
             Question::Deregister(what) => Some(Op::Deregister(what.clone())),
+            Question::ConfigSet { entry, cas } => {
+                Some(Op::ConfigSet { definition: Definition::read(entry)?, cas: *cas })
+            }
+            Question::ConfigDelete { kind, name, cas } => {
+                config_entry::check_kind(kind)?;
+                Some(Op::ConfigDelete { kind: kind.clone(), name: name.clone(), cas: *cas })
+            }
+            Question::QuerySet { id, query, new } => {
+                let definition = Some(Box::new(Query::read(query, *new)?));
+                Some(Op::QuerySet { id: id.clone(), definition, new: *new })
+            }
+            Question::QueryDelete { id } => Some(Op::QueryDelete { id: id.clone() }),
             _ => None,
-        }
+        })
     }
 
     fn encode(&self) -> Result<(u16, Vec<u8>), rmp_serde::encode::Error> {
@@ -191,6 +317,27 @@ impl Op {
             Op::ReapTombstones { upto } => (REAP_TOMBSTONES, named(&ReapBody { upto: *upto })?),
             Op::Register(registration) => (REGISTER, named(&**registration)?),
             Op::Deregister(what) => (DEREGISTER, named(what)?),
+            Op::ConfigSet { definition, cas } => {
+                let Definition { kind, name, body, .. } = definition.clone();
+                (CONFIG_SET, named(&ConfigSetBody { kind, name, body, cas: *cas })?)
+            }
+            Op::ConfigDelete { kind, name, cas } => {
+                let (kind, name) = (kind.clone(), name.clone());
+                (CONFIG_DELETE, named(&ConfigDeleteBody { kind, name, cas: *cas })?)
+            }
+            Op::ConfigReplicate { set, gone } => {
+                let body = ConfigReplicateBody { set: set.clone(), gone: gone.clone() };
+                (CONFIG_REPLICATE, named(&body)?)
+            }
+            Op::QuerySet { id, definition, new } => {
+                let body = definition.as_ref().map(|it| it.body().clone()).unwrap_or_default();
+                (QUERY_SET, named(&QuerySetBody { id: id.clone(), body, new: *new })?)
+            }
+            Op::QueryDelete { id } => (QUERY_DELETE, named(&QueryDeleteBody { id: id.clone() })?),
+            Op::Found { cluster } => (FOUND, named(&FoundBody { cluster: *cluster })?),
+            Op::Coordinates { updates } => {
+                (COORDINATES, named(&CoordinatesBody { updates: updates.clone() })?)
+            }
         })
     }
 }
@@ -229,6 +376,34 @@ impl Command {
             }
             REGISTER => Op::Register(Arc::new(self.read()?)),
             DEREGISTER => Op::Deregister(self.read()?),
+            CONFIG_SET => {
+                let ConfigSetBody { kind, name, body, cas } = self.read()?;
+                Op::ConfigSet { definition: Definition::kept(kind, name, body), cas }
+            }
+            CONFIG_DELETE => {
+                let ConfigDeleteBody { kind, name, cas } = self.read()?;
+                Op::ConfigDelete { kind, name, cas }
+            }
+            CONFIG_REPLICATE => {
+                let ConfigReplicateBody { set, gone } = self.read()?;
+                Op::ConfigReplicate { set, gone }
+            }
+            QUERY_SET => {
+                let QuerySetBody { id, body, new } = self.read()?;
+                Op::QuerySet { id, definition: Query::kept(&body).map(Box::new), new }
+            }
+            QUERY_DELETE => {
+                let QueryDeleteBody { id } = self.read()?;
+                Op::QueryDelete { id }
+            }
+            FOUND => {
+                let FoundBody { cluster } = self.read()?;
+                Op::Found { cluster }
+            }
+            COORDINATES => {
+                let CoordinatesBody { updates } = self.read()?;
+                Op::Coordinates { updates }
+            }
             kind => return Err(Refused::UnknownKind { kind }),
         })
     }

@@ -6,12 +6,18 @@
 //! reaped later by a command ([`Table::reap`]); what was not seen by then is found out by the
 //! index of the whole table, which never falls.
 
+mod difference;
+mod rows;
+
 use std::{ops::Bound, sync::Arc};
 
 use bytes::Bytes;
 use imbl::OrdMap;
 
 use super::Touched;
+
+pub use difference::{Difference, Progress};
+pub use rows::{KeyRow, TombstoneRow};
 
 /// A key: UTF-8, without a leading slash by convention only.
 pub type Key = Arc<str>;
@@ -35,12 +41,18 @@ pub struct Table {
     entries: OrdMap<Key, Arc<Entry>>,
     tombstones: OrdMap<Key, u64>,
     index: u64,
+    reaped: u64,
 }
 
 impl Table {
     /// Returns the index of the last change of any key; 0 before the first.
     pub fn index(&self) -> u64 {
         self.index
+    }
+
+    /// Returns the index up to which deletions are forgotten.
+    pub fn reaped(&self) -> u64 {
+        self.reaped
     }
 
     /// Returns the number of keys.
@@ -174,21 +186,8 @@ impl Table {
         for key in due {
             self.tombstones.remove(&key);
         }
-    }
-
-    /// Puts an entry in as a snapshot holds it.
-    pub fn restore(&mut self, key: Key, entry: Entry) {
-        self.entries.insert(key, Arc::new(entry));
-    }
-
-    /// Puts a tombstone in as a snapshot holds it.
-    pub fn restore_tombstone(&mut self, key: Key, index: u64) {
-        self.tombstones.insert(key, index);
-    }
-
-    /// Sets the index of the table as a snapshot holds it.
-    pub fn restore_index(&mut self, index: u64) {
-        self.index = index;
+        // Those to come are not forgotten, whatever is wanted.
+        self.reaped = self.reaped.max(upto.min(self.index));
     }
 
     /// Returns the index for an answer about one key: of its last change, or of the table when

@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 use super::Applied;
 
 /// How long a request is remembered, in milliseconds. A write is retried until its deadline, 10 s
-/// and what waiting for a leader adds; this is several times as much, also when a leader with a
-/// wrong clock takes a step away ([`STEP_MAX_MS`](super::clock::STEP_MAX_MS)).
+/// and what waiting for a leader adds; this is several times as much, also when a leap of a
+/// leader's clock takes a step away ([`STEP_MAX_MS`](super::clock::STEP_MAX_MS)).
 pub const KEPT_MS: u64 = 60_000;
 
 /// Most requests remembered: all of [`KEPT_MS`] at 17,000 writes a second, which takes about

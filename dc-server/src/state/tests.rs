@@ -6,6 +6,7 @@ use bytes::Bytes;
 use lan_agent::{
     ask::{
         CatalogOp, CatalogRecord, CatalogVerb, KvOp, KvVerb, Question, RequestId, TxnOp,
+        coordinate::Update,
         question::{TXN_OPS_MAX, WRITE_LEN_MAX},
     },
     catalog::{
@@ -14,15 +15,17 @@ use lan_agent::{
     },
 };
 use proptest::prelude::*;
+use topology::Coordinate;
 use uuid::Uuid;
 
 use super::{
     Applied, Command, Op, Refused, State, Touched, command,
+    config_entries::{Entry, EntryRow},
     txn::{Failure, Outcome},
     watch::Topic,
     watch::Watches,
 };
-use crate::raft::COMMAND_LEN_MAX;
+use crate::{config_entry::Definition, prepared_query, raft::COMMAND_LEN_MAX};
 
 #[derive(Debug, Clone, Default, PartialEq)]
 struct Model {
@@ -74,9 +77,16 @@ impl Model {
                 self.tombstones.retain(|_, index| *index > *upto);
                 true
             }
-            Op::Txn { .. } | Op::Register(_) | Op::Deregister(_) => {
-                unreachable!("not generated here")
-            }
+            Op::Txn { .. }
+            | Op::Register(_)
+            | Op::Deregister(_)
+            | Op::ConfigSet { .. }
+            | Op::ConfigDelete { .. }
+            | Op::ConfigReplicate { .. }
+            | Op::Coordinates { .. }
+            | Op::QuerySet { .. }
+            | Op::QueryDelete { .. }
+            | Op::Found { .. } => unreachable!("not generated here"),
         }
     }
 
@@ -370,15 +380,39 @@ fn a_transaction_changes_keys_and_the_catalog_together_or_neither() {
     assert_eq!(rmp_serde::from_slice::<Outcome>(&bytes).unwrap(), *outcome);
 }
 
+fn entry() -> Definition {
+    Definition::read(
+        r#"{"Kind":"service-resolver","Name":"web","DefaultSubset":"a","Subsets":{"a":{}}}"#,
+    )
+    .unwrap()
+}
+
+fn config_delete(cas: Option<u64>) -> Op {
+    Op::ConfigDelete { kind: "service-resolver".into(), name: "web".into(), cas }
+}
+
+fn config_replicate() -> Op {
+    let (create_index, modify_index, changed_index) = (5, 7, 0);
+    let entry = Entry { definition: entry(), create_index, modify_index, changed_index };
+    let gone = vec![("service-defaults".into(), "db".into())];
+    Op::ConfigReplicate { set: vec![EntryRow::replicated(&entry)], gone }
+}
+
+fn coordinates() -> Op {
+    Op::Coordinates { updates: vec![Update { node: "n1".into(), coordinate: Coordinate::ORIGIN }] }
+}
+
+/// Returns the bytes of a command as digits.
+fn hex(command: &Command) -> String {
+    let bytes = rmp_serde::to_vec_named(command).unwrap();
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 #[test]
 fn commands_look_on_disk_as_they_always_did() {
     let request = Some(RequestId(Uuid::from_u128(0x1122_3344)));
     let set =
         Op::KvSet { key: "k".into(), value: Bytes::from_static(b"v\0"), flags: 7, cas: Some(9) };
-    let hex = |command: &Command| {
-        let bytes = rmp_serde::to_vec_named(command).unwrap();
-        bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>()
-    };
     let golden = [
         (
             Command { stamp_ms: Some(1_800_000_000_000), ..Command::new(request, &set) },
@@ -412,6 +446,26 @@ fn commands_look_on_disk_as_they_always_did() {
             Command::new(None, &Op::Deregister(deregistration(Removed::Node))),
             "82a16b07a162c40d82a16ea26e31a177a46e6f6465",
         ),
+        (
+            Command::new(None, &Op::ConfigSet { definition: entry(), cas: Some(3) }),
+            "82a16b08a162c47284a16bb0736572766963652d7265736f6c766572a16ea3776562a162d94f7b224b696e64223a22736572766963652d7265736f6c766572222c224e616d65223a22776562222c2244656661756c74537562736574223a2261222c2253756273657473223a7b2261223a7b7d7d7da363617303",
+        ),
+        (
+            Command::new(None, &config_delete(None)),
+            "82a16b09a162c41a82a16bb0736572766963652d7265736f6c766572a16ea3776562",
+        ),
+        (
+            Command::new(None, &config_replicate()),
+            "82a16b0aa162c49482a37365749185a16bb0736572766963652d7265736f6c766572a16ea3776562a162d94f7b224b696e64223a22736572766963652d7265736f6c766572222c224e616d65223a22776562222c2244656661756c74537562736574223a2261222c2253756273657473223a7b2261223a7b7d7d7da16305a16d07a4676f6e659192b0736572766963652d64656661756c7473a26462",
+        ),
+        (
+            Command::new(None, &Op::Found { cluster: Uuid::from_u128(0x1122_3344) }),
+            "82a16b0ba162c41b81a7636c7573746572c41000000000000000000000000011223344",
+        ),
+        (
+            Command::new(None, &coordinates()),
+            "82a16bcd8014a162c49381a7757064617465739182a16ea26e31a16384a356656398cb0000000000000000cb0000000000000000cb0000000000000000cb0000000000000000cb0000000000000000cb0000000000000000cb0000000000000000cb0000000000000000a54572726f72cb3ff8000000000000aa41646a7573746d656e74cb0000000000000000a6486569676874cb3ee4f8b588e368f1",
+        ),
     ];
     for (command, expected) in golden {
         assert_eq!(hex(&command), expected);
@@ -419,6 +473,20 @@ fn commands_look_on_disk_as_they_always_did() {
         let read: Command = rmp_serde::from_slice(&bytes).unwrap();
         assert_eq!((read.op(), read.stamp_ms), (command.op(), command.stamp_ms));
     }
+}
+
+#[test]
+fn commands_about_prepared_queries_look_on_disk_as_they_always_did() {
+    let set = "82a16b0ca162c5013c83a26964a169a162da012c7b224e616d65223a2271222c2253657373696f6e223a22222c22546f6b656e223a22222c2254656d706c617465223a7b2254797065223a22222c22526567657870223a22222c2252656d6f7665456d70747954616773223a66616c73657d2c2253657276696365223a7b2253657276696365223a22776562222c224661696c6f766572223a7b224e6561726573744e223a302c224461746163656e74657273223a6e756c6c7d2c224f6e6c7950617373696e67223a66616c73652c2249676e6f7265436865636b494473223a6e756c6c2c224e656172223a22222c2254616773223a6e756c6c2c224e6f64654d657461223a6e756c6c2c22536572766963654d657461223a6e756c6c2c22436f6e6e656374223a66616c73657d2c22444e53223a7b2254544c223a22227d7da36e6577c3";
+    assert_eq!(hex(&Command::new(None, &query_set(true))), set);
+    let delete = Command::new(None, &Op::QueryDelete { id: "i".into() });
+    assert_eq!(hex(&delete), "82a16b0da162c40681a26964a169");
+}
+
+fn query_set(new: bool) -> Op {
+    let query = r#"{"Name":"q","Service":{"Service":"web"}}"#;
+    let definition = prepared_query::Definition::read(query, new).unwrap();
+    Op::QuerySet { id: "i".into(), definition: Some(Box::new(definition)), new }
 }
 
 #[test]
@@ -435,6 +503,13 @@ fn every_command_reads_back() {
         Op::Deregister(deregistration(Removed::Node)),
         Op::Deregister(deregistration(Removed::Service("web-1".into()))),
         Op::Deregister(deregistration(Removed::Check("k".into()))),
+        Op::ConfigSet { definition: entry(), cas: None },
+        config_delete(Some(4)),
+        config_replicate(),
+        Op::ConfigReplicate { set: Vec::new(), gone: Vec::new() },
+        query_set(false),
+        Op::QueryDelete { id: "i".into() },
+        Op::Found { cluster: Uuid::from_u128(u128::MAX) },
     ];
     for op in ops {
         assert_eq!(Command::new(None, &op).op(), Ok(op));
@@ -469,4 +544,14 @@ fn an_unknown_command_stops_the_server_unless_it_may_be_passed_over() {
     command.kind = 99 | command::OPTIONAL;
     assert_eq!(state.apply(1, &command, &mut Touched::default()), Ok(Applied::Nothing));
     assert_eq!((state.applied(), state.kv().len()), (1, 0));
+}
+
+#[test]
+fn a_cluster_is_given_its_identity_once() {
+    let mut state = State::default();
+    let [first, second] = [1, 2].map(Uuid::from_u128);
+    for (index, cluster) in (1..).zip([first, second]) {
+        apply(&mut state, index, &Op::Found { cluster });
+        assert_eq!(state.cluster(), Some(first));
+    }
 }

@@ -13,9 +13,15 @@ use std::{
 };
 
 use futures::future::{BoxFuture, FutureExt, select_all};
+use lan_agent::catalog::Text;
 use tokio::sync::Notify;
 
-use super::{Touched, catalog::Part, kv::Key};
+use super::{
+    Touched,
+    catalog::{self, Part},
+    config_entries::Place,
+    kv::Key,
+};
 
 /// What is waited for.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -26,6 +32,18 @@ pub enum Topic {
     Prefix(Key),
     /// A part of the catalog.
     Catalog(Part),
+    /// One configuration entry.
+    ConfigEntry(Place),
+    /// The configuration entries of a kind.
+    ConfigKind(Text),
+    /// All configuration entries.
+    ConfigEntries,
+    /// Where a node is.
+    Coordinate(catalog::Key),
+    /// Where all nodes are.
+    Coordinates,
+    /// The prepared queries.
+    Queries,
 }
 
 /// The registry of watchers; clones share it.
@@ -86,6 +104,20 @@ impl Watches {
             }
             for part in &touched.parts {
                 registry.exact.collect(&Topic::Catalog(part.clone()), &mut woken);
+            }
+            for place in &touched.config_entries {
+                registry.exact.collect(&Topic::ConfigKind(place.kind.clone()), &mut woken);
+                registry.exact.collect(&Topic::ConfigEntry(place.clone()), &mut woken);
+                registry.exact.collect(&Topic::ConfigEntries, &mut woken);
+            }
+            for node in &touched.coordinates {
+                registry.exact.collect(&Topic::Coordinate(node.clone()), &mut woken);
+            }
+            if !touched.coordinates.is_empty() {
+                registry.exact.collect(&Topic::Coordinates, &mut woken);
+            }
+            if touched.queries {
+                registry.exact.collect(&Topic::Queries, &mut woken);
             }
         }
         for bell in woken {

@@ -3,6 +3,10 @@
 use serde::{Deserialize, Serialize};
 use topology::Datacenter;
 
+/// What [`AskError::Lost`] says.
+pub(super) const LOST: &str =
+    "No cluster leader any more: the write was sent and may have been applied";
+
 /// Why an ask got no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -19,6 +23,10 @@ pub enum AskError {
     /// The datacenter has no leader now: 500.
     #[error("No cluster leader")]
     NoLeader,
+    /// The leader was lost when it had been sent a write, and no other was found that knows what
+    /// became of it: 500.
+    #[error("{}", LOST)]
+    Lost,
     /// Nobody ever heard of the datacenter: 500.
     #[error("No path to datacenter")]
     NoPath {
@@ -56,7 +64,7 @@ impl AskError {
             | AskError::NoPath { .. }
             | AskError::NoServer { .. }
             | AskError::CutOff(_) => true,
-            AskError::Deadline(_) | AskError::Failed(_) => false,
+            AskError::Lost | AskError::Deadline(_) | AskError::Failed(_) => false,
         }
     }
 }

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use topology::Datacenter;
 
+use super::{Feed, Union, coordinate};
 use crate::catalog::{Check, Deregistration, Lookup, Node, Registration, Service, Text};
 
 /// Most operations in one transaction, as Consul has it.
@@ -16,6 +18,13 @@ pub const VALUE_LEN_MAX: usize = 512 * 1024;
 /// Most bytes of keys and values in one write, whatever operators want: far below what one
 /// command of a server's log holds.
 pub const WRITE_LEN_MAX: usize = 4 * 1024 * 1024;
+
+/// Longest configuration entry, in bytes of JSON: what Envoy is told in some of them is the longest part.
+pub const CONFIG_ENTRY_LEN_MAX: usize = 128 * 1024;
+
+/// From how many times the load of now on an instance counts as too much, in percent, unless somebody wants it
+/// otherwise: those who plan for the loss of one of two halves have as much again to spare.
+pub const OVERLOAD_PERCENT: u32 = 200;
 
 /// What is asked. Reads answer to [`super::Consistency`]; writes go to the leader.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,6 +84,55 @@ pub enum Question {
     Deregister(Deregistration),
     /// What the catalog holds.
     Lookup(Lookup),
+    /// What the catalogs of several datacenters hold.
+    Union(Union),
+    /// Sets a configuration entry: `true`, or `false` when the comparison failed. Written in the primary datacenter.
+    ConfigSet {
+        /// The entry in JSON, as the client gave it; at most [`CONFIG_ENTRY_LEN_MAX`] bytes.
+        entry: Text,
+        /// Set only if the modify index is this one; 0: only if there is none.
+        cas: Option<u64>,
+    },
+    /// Deletes a configuration entry: `true`, or `false` when the comparison failed. Written in the primary datacenter.
+    ConfigDelete {
+        /// Its kind.
+        kind: Text,
+        /// Its name.
+        name: Text,
+        /// Delete only if the modify index is this one.
+        cas: Option<u64>,
+    },
+    /// A configuration entry, which may be absent, or a JSON list of those of a kind.
+    ConfigRead {
+        /// The kind; `None` for all, which only servers ask for.
+        kind: Option<Text>,
+        /// The name; `None` for all of the kind.
+        name: Option<Text>,
+    },
+    /// Sets a prepared query: `true`.
+    QuerySet {
+        /// Its id, a UUID.
+        id: Text,
+        /// The query in JSON, as the client gave it.
+        query: Text,
+        /// Whether there is to be none of its id; else there has to be one.
+        new: bool,
+    },
+    /// Deletes a prepared query: `true`.
+    QueryDelete {
+        /// Its id.
+        id: Text,
+    },
+    /// A JSON list of the prepared query of an id, which may be absent, or of all.
+    QueryRead {
+        /// The id; `None` for all.
+        id: Option<Text>,
+    },
+    /// A prepared query as it runs by a name: a template is filled in.
+    QueryExplain {
+        /// The name or id.
+        name: Text,
+    },
     /// The leader's address as a JSON string; empty when there is none.
     StatusLeader,
     /// The addresses of the Raft peers as a JSON list.
@@ -83,6 +141,75 @@ pub enum Question {
     Datacenters,
     /// `/v1/operator/raft/configuration`.
     RaftConfiguration,
+    /// `/v1/federation/status`: what the server that answers knows of all datacenters.
+    FederationStatus,
+    /// `/v1/federation/timeline`: what happened between the datacenters.
+    FederationTimeline {
+        /// Only what is told of this datacenter.
+        about: Option<Datacenter>,
+        /// Whose events.
+        scope: Scope,
+    },
+    /// `/v1/federation/remove`: removes a datacenter from the federation, or lets it in again: `true`.
+    FederationRemove {
+        /// Which one.
+        dc: Datacenter,
+        /// What is wanted for it.
+        removing: Removing,
+    },
+    /// `/v1/federation/failover`: where those who look services up are sent, and would be.
+    FailoverExplain(FailoverExplain),
+    /// Servers of other datacenters that mirror this one ([`crate::refuge`]).
+    Refuges,
+    /// What changed, for a mirror. A server that keeps one of another datacenter answers for that one
+    /// to the servers of its own.
+    Feed(Feed),
+    /// Says where a node is: `true` once that is written, `false` when the catalog does not know the node. Leaders
+    /// write what they were told in some seconds at once.
+    CoordinateUpdate(coordinate::Update),
+    /// Where nodes are: a JSON list; absent when one is asked for and nothing is known of it.
+    CoordinateRead(coordinate::Read),
+    /// Where the servers of all datacenters are, as far as the answering server knows: a JSON list.
+    CoordinateDatacenters,
+}
+
+/// Asks where lookups go now, and would go without some datacenters.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailoverExplain {
+    /// The service; `None` for all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<Text>,
+    /// The datacenters to do without.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lost: Vec<Datacenter>,
+    /// From how many times the load of now on an instance counts as too much, in percent.
+    pub overload_percent: u32,
+    /// Whose callers; never [`Scope::Server`].
+    pub scope: Scope,
+}
+
+/// What is wanted for a datacenter of the federation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Removing {
+    /// To be removed, if it is lost or left.
+    IfGone,
+    /// To be removed, whatever it is.
+    Anyway,
+    /// To be let in again.
+    Undo,
+}
+
+/// Whose events a timeline has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Scope {
+    /// Those of the servers of all datacenters that can be reached.
+    Federation,
+    /// Those of the servers of the datacenter that answers.
+    Datacenter,
+    /// Those of the server that answers.
+    Server,
 }
 
 /// One operation of a transaction.
@@ -248,8 +375,17 @@ impl Question {
             Question::KvPut { key, value, .. } => key.len() + value.len(),
             Question::Txn { ops } => ops.iter().map(TxnOp::written_len).sum(),
             Question::Register(registration) => registration.text_len(),
+            Question::ConfigSet { entry, .. } => entry.len(),
+            Question::QuerySet { query, .. } => query.len(),
+            Question::ConfigDelete { kind, name, .. } => kind.len() + name.len(),
+            Question::CoordinateUpdate(update) => update.written_len(),
             _ => 0,
         }
+    }
+
+    /// Tells whether it changes what is the same in all datacenters, and written in the primary one.
+    pub fn is_for_primary(&self) -> bool {
+        matches!(self, Question::ConfigSet { .. } | Question::ConfigDelete { .. })
     }
 
     /// Tells whether answering it changes nothing.
@@ -259,15 +395,32 @@ impl Question {
             | Question::KvList { .. }
             | Question::KvKeys { .. }
             | Question::Lookup(_)
+            | Question::Union(_)
+            | Question::ConfigRead { .. }
+            | Question::QueryRead { .. }
+            | Question::QueryExplain { .. }
             | Question::StatusLeader
             | Question::StatusPeers
             | Question::Datacenters
-            | Question::RaftConfiguration => true,
+            | Question::RaftConfiguration
+            | Question::FederationStatus
+            | Question::FederationTimeline { .. }
+            | Question::FailoverExplain(_)
+            | Question::Refuges
+            | Question::Feed(_)
+            | Question::CoordinateRead(_)
+            | Question::CoordinateDatacenters => true,
             Question::KvPut { .. }
             | Question::KvDelete { .. }
             | Question::KvDeleteTree { .. }
             | Question::Register(_)
-            | Question::Deregister(_) => false,
+            | Question::Deregister(_)
+            | Question::ConfigSet { .. }
+            | Question::ConfigDelete { .. }
+            | Question::QuerySet { .. }
+            | Question::QueryDelete { .. }
+            | Question::FederationRemove { .. }
+            | Question::CoordinateUpdate(_) => false,
             Question::Txn { ops } => ops.iter().all(TxnOp::reads),
         }
     }

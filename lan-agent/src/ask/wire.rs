@@ -12,6 +12,11 @@
 //! it does not know keeps its sentence. Bytes that are none of this are [`AskError::Bad`] on
 //! the server's side and [`AskError::Failed`] on the asker's; nothing panics.
 
+mod failure;
+mod kind;
+mod queries;
+mod reply;
+
 use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -19,10 +24,15 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use topology::Datacenter;
 
+pub use reply::{decode_reply, encode_reply};
+
+use queries::{QueryDelete, QueryExplain, QueryRead, QuerySet};
+
 use super::{
-    Answer, Ask, AskError, Blocking, Consistency, Meta, Outcome, Question, RequestId, TraceId,
-    TxnOp, question,
+    Ask, AskError, Blocking, Consistency, Question, RequestId, TraceId, TxnOp, feed::PREFIXES_MAX,
+    question, union::NAMED_MAX,
 };
+use crate::catalog::Text;
 
 /// Longest head: a token and an error's sentence are the only parts that grow.
 const HEAD_LEN_MAX: usize = 64 * 1024;
@@ -42,6 +52,8 @@ struct AskHead<'a> {
     #[serde(default)]
     consistency: Consistency,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    max_stale_ms: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     index: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     wait_ms: Option<u64>,
@@ -50,71 +62,6 @@ struct AskHead<'a> {
     trace: TraceId,
     request: RequestId,
     deadline_ms: u64,
-}
-
-#[derive(Serialize, Deserialize)]
-struct ReplyHead<'a> {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    answer: Option<AnswerHead>,
-    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
-    error: Option<ErrorHead<'a>>,
-}
-
-#[derive(Serialize, Deserialize)]
-struct AnswerHead {
-    outcome: Outcome,
-    index: u64,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    known_leader: Option<bool>,
-    #[serde(default)]
-    last_contact_us: u64,
-    #[serde(default)]
-    consistency: Consistency,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    path: Vec<Datacenter>,
-}
-
-#[derive(Serialize, Deserialize)]
-struct ErrorHead<'a> {
-    kind: u16,
-    #[serde(borrow, default)]
-    text: Cow<'a, str>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    dc: Option<Datacenter>,
-    /// For readers that do not know the kind.
-    #[serde(default)]
-    no_effect: bool,
-}
-
-/// Kind numbers of questions. A number is never given away twice.
-mod kind {
-    pub(super) const KV_GET: u16 = 1;
-    pub(super) const KV_LIST: u16 = 2;
-    pub(super) const KV_KEYS: u16 = 3;
-    pub(super) const KV_PUT: u16 = 4;
-    pub(super) const KV_DELETE: u16 = 5;
-    pub(super) const KV_DELETE_TREE: u16 = 6;
-    pub(super) const TXN: u16 = 7;
-    pub(super) const STATUS_LEADER: u16 = 8;
-    pub(super) const STATUS_PEERS: u16 = 9;
-    pub(super) const DATACENTERS: u16 = 10;
-    pub(super) const RAFT_CONFIGURATION: u16 = 11;
-    pub(super) const REGISTER: u16 = 12;
-    pub(super) const DEREGISTER: u16 = 13;
-    pub(super) const LOOKUP: u16 = 14;
-}
-
-/// Kind numbers of errors. A number is never given away twice.
-mod error_kind {
-    pub(super) const BAD: u16 = 1;
-    pub(super) const TOO_LARGE: u16 = 2;
-    pub(super) const BUSY: u16 = 3;
-    pub(super) const NO_LEADER: u16 = 4;
-    pub(super) const NO_PATH: u16 = 5;
-    pub(super) const NO_SERVER: u16 = 6;
-    pub(super) const CUT_OFF: u16 = 7;
-    pub(super) const DEADLINE: u16 = 8;
-    pub(super) const FAILED: u16 = 9;
 }
 
 #[derive(Serialize, Deserialize)]
@@ -163,6 +110,43 @@ struct Txn<'a> {
     ops: Cow<'a, [TxnOp]>,
 }
 
+#[derive(Serialize, Deserialize)]
+struct ConfigSet<'a> {
+    #[serde(borrow)]
+    entry: Cow<'a, str>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cas: Option<u64>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct ConfigDelete {
+    kind: Text,
+    name: Text,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cas: Option<u64>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct ConfigRead {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    kind: Option<Text>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    name: Option<Text>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Timeline {
+    #[serde(default)]
+    about: Option<Datacenter>,
+    scope: question::Scope,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Remove {
+    dc: Datacenter,
+    removing: question::Removing,
+}
+
 /// A question without fields.
 #[derive(Serialize, Deserialize)]
 struct Nothing {}
@@ -171,9 +155,10 @@ struct Nothing {}
 pub fn encode_ask(ask: &Ask, now: Instant) -> Bytes {
     let left = ask.deadline.saturating_duration_since(now);
     let head = AskHead {
-        kind: kind_of(&ask.question),
+        kind: kind::of(&ask.question),
         dc: ask.dc.clone(),
         consistency: ask.consistency,
+        max_stale_ms: ask.max_stale.map(millis),
         index: ask.blocking.map(|blocking| blocking.index),
         wait_ms: ask.blocking.map(|blocking| millis(blocking.wait)),
         token: Cow::Borrowed(&ask.token),
@@ -203,6 +188,7 @@ pub fn decode_ask(bytes: &[u8], now: Instant) -> Result<Ask, AskError> {
     Ok(Ask {
         dc: head.dc,
         consistency: head.consistency,
+        max_stale: head.max_stale_ms.map(Duration::from_millis),
         blocking,
         token: head.token.into_owned(),
         trace: head.trace,
@@ -210,64 +196,6 @@ pub fn decode_ask(bytes: &[u8], now: Instant) -> Result<Ask, AskError> {
         deadline: now + left,
         question,
     })
-}
-
-/// Writes what came of an ask.
-pub fn encode_reply(reply: &Result<Answer, AskError>) -> Bytes {
-    match reply {
-        Ok(answer) => {
-            let head = ReplyHead { answer: Some(answer_head(answer)), error: None };
-            let mut out = head_first(&head, answer.body.len());
-            out.put_slice(&answer.body);
-            out.freeze()
-        }
-        Err(error) => {
-            let head = ReplyHead { answer: None, error: Some(error_head(error)) };
-            head_first(&head, 0).freeze()
-        }
-    }
-}
-
-/// Reads what came of an ask; the body is a part of `bytes`, not a copy.
-pub fn decode_reply(bytes: Bytes) -> Result<Answer, AskError> {
-    let garbled = |why: &str| AskError::Failed(format!("the server's answer can't be read: {why}"));
-    let (head, body) = split(&bytes).ok_or_else(|| garbled("it is cut short"))?;
-    let head: ReplyHead<'_> =
-        rmp_serde::from_slice(head).map_err(|error| garbled(&error.to_string()))?;
-    match (head.answer, head.error) {
-        (Some(answer), None) => Ok(Answer {
-            outcome: answer.outcome,
-            meta: Meta {
-                index: answer.index,
-                known_leader: answer.known_leader,
-                last_contact: Duration::from_micros(answer.last_contact_us),
-                consistency: answer.consistency,
-                path: answer.path,
-            },
-            body: bytes.slice(bytes.len() - body.len()..),
-        }),
-        (None, Some(error)) => Err(read_error(error)),
-        _ => Err(garbled("it is neither an answer nor an error")),
-    }
-}
-
-fn kind_of(question: &Question) -> u16 {
-    match question {
-        Question::KvGet { .. } => kind::KV_GET,
-        Question::KvList { .. } => kind::KV_LIST,
-        Question::KvKeys { .. } => kind::KV_KEYS,
-        Question::KvPut { .. } => kind::KV_PUT,
-        Question::KvDelete { .. } => kind::KV_DELETE,
-        Question::KvDeleteTree { .. } => kind::KV_DELETE_TREE,
-        Question::Txn { .. } => kind::TXN,
-        Question::StatusLeader => kind::STATUS_LEADER,
-        Question::StatusPeers => kind::STATUS_PEERS,
-        Question::Datacenters => kind::DATACENTERS,
-        Question::RaftConfiguration => kind::RAFT_CONFIGURATION,
-        Question::Register(_) => kind::REGISTER,
-        Question::Deregister(_) => kind::DEREGISTER,
-        Question::Lookup(_) => kind::LOOKUP,
-    }
 }
 
 /// About how many bytes a question takes, so that its buffer is allocated once.
@@ -281,13 +209,30 @@ fn question_len(question: &Question) -> usize {
             | Question::KvKeys { prefix, .. }
             | Question::KvDeleteTree { prefix } => prefix.len(),
             Question::Txn { ops } => ops.iter().map(|op| FIELDS + op.written_len()).sum(),
+            Question::ConfigSet { entry, .. } => entry.len(),
+            Question::QuerySet { query, .. } => query.len(),
             Question::Register(_)
             | Question::Deregister(_)
+            | Question::ConfigDelete { .. }
+            | Question::ConfigRead { .. }
+            | Question::QueryDelete { .. }
+            | Question::QueryRead { .. }
+            | Question::QueryExplain { .. }
             | Question::Lookup(_)
+            | Question::Union(_)
             | Question::StatusLeader
             | Question::StatusPeers
             | Question::Datacenters
-            | Question::RaftConfiguration => 0,
+            | Question::RaftConfiguration
+            | Question::FederationStatus
+            | Question::FederationTimeline { .. }
+            | Question::FederationRemove { .. }
+            | Question::FailoverExplain(_)
+            | Question::Refuges
+            | Question::Feed(_)
+            | Question::CoordinateRead(_)
+            | Question::CoordinateDatacenters => 0,
+            Question::CoordinateUpdate(update) => update.written_len(),
         }
 }
 
@@ -308,10 +253,39 @@ fn write_question(out: &mut BytesMut, question: &Question) {
         Question::Register(registration) => write(out, &**registration),
         Question::Deregister(deregistration) => write(out, deregistration),
         Question::Lookup(lookup) => write(out, lookup),
+        Question::Union(union) => write(out, union),
+        Question::ConfigSet { entry, cas } => {
+            write(out, &ConfigSet { entry: (&**entry).into(), cas: *cas });
+        }
+        Question::ConfigDelete { kind, name, cas } => {
+            write(out, &ConfigDelete { kind: kind.clone(), name: name.clone(), cas: *cas });
+        }
+        Question::ConfigRead { kind, name } => {
+            write(out, &ConfigRead { kind: kind.clone(), name: name.clone() });
+        }
+        Question::QuerySet { id, query, new } => {
+            write(out, &QuerySet { id: id.clone(), query: query.clone(), new: *new });
+        }
+        Question::QueryDelete { id } => write(out, &QueryDelete { id: id.clone() }),
+        Question::QueryRead { id } => write(out, &QueryRead { id: id.clone() }),
+        Question::QueryExplain { name } => write(out, &QueryExplain { name: name.clone() }),
+        Question::FederationTimeline { about, scope } => {
+            write(out, &Timeline { about: about.clone(), scope: *scope });
+        }
+        Question::FederationRemove { dc, removing } => {
+            write(out, &Remove { dc: dc.clone(), removing: *removing });
+        }
+        Question::FailoverExplain(explain) => write(out, explain),
+        Question::Feed(feed) => write(out, feed),
+        Question::CoordinateUpdate(update) => write(out, update),
+        Question::CoordinateRead(wanted) => write(out, wanted),
         Question::StatusLeader
         | Question::StatusPeers
         | Question::Datacenters
-        | Question::RaftConfiguration => write(out, &Nothing {}),
+        | Question::RaftConfiguration
+        | Question::FederationStatus
+        | Question::Refuges
+        | Question::CoordinateDatacenters => write(out, &Nothing {}),
     }
 }
 
@@ -345,14 +319,39 @@ fn read_question(kind: u16, body: &[u8]) -> Result<Question, AskError> {
         kind::REGISTER => Question::Register(Arc::new(read(body, "question")?)),
         kind::DEREGISTER => Question::Deregister(read(body, "question")?),
         kind::LOOKUP => Question::Lookup(read(body, "question")?),
+        kind::UNION => Question::Union(read(body, "question")?),
+        kind::CONFIG_SET => {
+            let ConfigSet { entry, cas } = read(body, "question")?;
+            Question::ConfigSet { entry: entry.into(), cas }
+        }
+        kind::CONFIG_DELETE => {
+            let ConfigDelete { kind, name, cas } = read(body, "question")?;
+            Question::ConfigDelete { kind, name, cas }
+        }
+        kind::CONFIG_READ => {
+            let ConfigRead { kind, name } = read(body, "question")?;
+            Question::ConfigRead { kind, name }
+        }
+        kind::FAILOVER_EXPLAIN => Question::FailoverExplain(read(body, "question")?),
+        kind::FEED => Question::Feed(read(body, "question")?),
+        kind::REFUGES => Question::Refuges,
+        kind::COORDINATE_UPDATE => Question::CoordinateUpdate(read(body, "question")?),
+        kind::COORDINATE_READ => Question::CoordinateRead(read(body, "question")?),
+        kind::COORDINATE_DATACENTERS => Question::CoordinateDatacenters,
         kind::STATUS_LEADER => Question::StatusLeader,
         kind::STATUS_PEERS => Question::StatusPeers,
         kind::DATACENTERS => Question::Datacenters,
         kind::RAFT_CONFIGURATION => Question::RaftConfiguration,
-        unknown => {
-            let text = format!("this server does not know question kind {unknown}: upgrade it");
-            return Err(AskError::Bad(text));
+        kind::FEDERATION_STATUS => Question::FederationStatus,
+        kind::FEDERATION_TIMELINE => {
+            let Timeline { about, scope } = read(body, "question")?;
+            Question::FederationTimeline { about, scope }
         }
+        kind::FEDERATION_REMOVE => {
+            let Remove { dc, removing } = read(body, "question")?;
+            Question::FederationRemove { dc, removing }
+        }
+        other => queries::read_question(other, body)?,
     };
     bounded(question)
 }
@@ -368,6 +367,28 @@ fn bounded(question: Question) -> Result<Question, AskError> {
             question::TXN_OPS_MAX
         )));
     }
+    if let Question::Feed(feed) = &question
+        && feed.prefixes.len() > PREFIXES_MAX
+    {
+        let count = feed.prefixes.len();
+        let text = format!("{count} prefixes of keys are too many, max: {PREFIXES_MAX}");
+        return Err(AskError::TooLarge(text));
+    }
+    if let Question::Union(union) = &question
+        && union.of.len() > NAMED_MAX
+    {
+        let count = union.of.len();
+        return Err(AskError::TooLarge(format!(
+            "{count} datacenters are too many, max: {NAMED_MAX}"
+        )));
+    }
+    if let Question::ConfigSet { entry, .. } = &question
+        && entry.len() > question::CONFIG_ENTRY_LEN_MAX
+    {
+        let (len, len_max) = (entry.len(), question::CONFIG_ENTRY_LEN_MAX);
+        let text = format!("A config entry of {len} bytes is too large, max size: {len_max} bytes");
+        return Err(AskError::TooLarge(text));
+    }
     let len = question.written_len();
     if len > question::WRITE_LEN_MAX {
         return Err(AskError::TooLarge(format!(
@@ -376,57 +397,6 @@ fn bounded(question: Question) -> Result<Question, AskError> {
         )));
     }
     Ok(question)
-}
-
-fn answer_head(answer: &Answer) -> AnswerHead {
-    AnswerHead {
-        outcome: answer.outcome,
-        index: answer.meta.index,
-        known_leader: answer.meta.known_leader,
-        last_contact_us: u64::try_from(answer.meta.last_contact.as_micros()).unwrap_or(u64::MAX),
-        consistency: answer.meta.consistency,
-        path: answer.meta.path.clone(),
-    }
-}
-
-fn error_head(error: &AskError) -> ErrorHead<'_> {
-    let (kind, text, dc) = match error {
-        AskError::Bad(text) => (error_kind::BAD, text.as_str(), None),
-        AskError::TooLarge(text) => (error_kind::TOO_LARGE, text.as_str(), None),
-        AskError::Busy(text) => (error_kind::BUSY, text.as_str(), None),
-        AskError::NoLeader => (error_kind::NO_LEADER, "", None),
-        AskError::NoPath { dc } => (error_kind::NO_PATH, "", Some(dc.clone())),
-        AskError::NoServer { dc, reason } => {
-            (error_kind::NO_SERVER, reason.as_str(), Some(dc.clone()))
-        }
-        AskError::CutOff(text) => (error_kind::CUT_OFF, text.as_str(), None),
-        AskError::Deadline(text) => (error_kind::DEADLINE, text.as_str(), None),
-        AskError::Failed(text) => (error_kind::FAILED, text.as_str(), None),
-    };
-    let text = Cow::Borrowed(cut(text, HEAD_LEN_MAX / 2));
-    ErrorHead { kind, text, dc, no_effect: error.had_no_effect() }
-}
-
-fn read_error(head: ErrorHead<'_>) -> AskError {
-    let text = head.text.into_owned();
-    match (head.kind, head.dc) {
-        (error_kind::BAD, _) => AskError::Bad(text),
-        (error_kind::TOO_LARGE, _) => AskError::TooLarge(text),
-        (error_kind::BUSY, _) => AskError::Busy(text),
-        (error_kind::NO_LEADER, _) => AskError::NoLeader,
-        (error_kind::NO_PATH, Some(dc)) => AskError::NoPath { dc },
-        (error_kind::NO_SERVER, Some(dc)) => AskError::NoServer { dc, reason: text },
-        (error_kind::CUT_OFF, _) => AskError::CutOff(text),
-        (error_kind::DEADLINE, _) => AskError::Deadline(text),
-        // A kind of a later version: what matters of it is whether it may be repeated.
-        _ if head.no_effect => AskError::Busy(text),
-        _ => AskError::Failed(text),
-    }
-}
-
-/// Cuts a text at a character, so that a head stays within its bound.
-fn cut(text: &str, len_max: usize) -> &str {
-    &text[..text.floor_char_boundary(len_max)]
 }
 
 fn head_first(head: &impl Serialize, body_len: usize) -> BytesMut {

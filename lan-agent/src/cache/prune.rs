@@ -12,7 +12,7 @@ use topology::{Member, Status};
 
 use crate::{
     ask::Answer,
-    catalog::{Form, Health, Instance, Lookup, Subject, Text},
+    catalog::{Form, Health, Instance, Lookup, Ran, Subject, Text},
     local::state::State,
 };
 
@@ -62,6 +62,7 @@ pub fn without(answer: &Answer, lookup: &Lookup, gone: &Gone) -> Answer {
         (Subject::Health { .. } | Subject::Service(_), Form::Records) => {
             records(&answer.body, gone)
         }
+        (Subject::Query(_), Form::Records) => ran(&answer.body, gone),
         _ => None,
     };
     let body = pruned.unwrap_or_else(|| answer.body.clone());
@@ -142,4 +143,14 @@ fn records(body: &[u8], gone: &Gone) -> Option<Bytes> {
         return None;
     }
     rmp_serde::to_vec_named(&left).ok().map(Bytes::from)
+}
+
+fn ran(body: &[u8], gone: &Gone) -> Option<Bytes> {
+    let mut ran: Ran = rmp_serde::from_slice(body).ok()?;
+    let count = ran.instances.len();
+    ran.instances.retain(|row| !gone.has(&row.node.name, &row.service.id));
+    if ran.instances.len() == count {
+        return None;
+    }
+    rmp_serde::to_vec_named(&ran).ok().map(Bytes::from)
 }

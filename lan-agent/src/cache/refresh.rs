@@ -91,6 +91,7 @@ fn query(agent: &Agent, entry: &Entry, index: u64) -> Ask {
     Ask {
         dc: entry.key.dc.clone(),
         consistency: Consistency::Stale,
+        max_stale: None,
         blocking,
         token: entry.key.token.clone(),
         trace: agent.new_trace(),

@@ -55,6 +55,9 @@ impl Saved {
             last_contact: Duration::ZERO,
             consistency: Consistency::Stale,
             path: Vec::new(),
+            mirrored: false,
+            served: Vec::new(),
+            parts: Vec::new(),
         };
         Answer { outcome: self.outcome, meta, body: self.body.clone() }
     }

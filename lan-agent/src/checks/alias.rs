@@ -195,6 +195,7 @@ impl Catalog for Arc<Agent> {
         let ask = Ask {
             dc: None,
             consistency: Consistency::Stale,
+            max_stale: None,
             blocking,
             token: String::new(),
             trace: agent.new_trace(),

@@ -25,11 +25,11 @@ use rand::rngs::SmallRng;
 use topology::Datacenter;
 
 use super::{
-    name::Service,
     order::Order,
     records::{Address, At, Instance, Instances, Node, Residents},
     settings::{Settings, Zone, seconds},
 };
+use crate::catalog::Text;
 
 /// Most addresses in an answer over TCP, as in Consul.
 const ADDRESSES_MAX: usize = 4096;
@@ -162,17 +162,21 @@ impl Scene<'_> {
         self.some(record.into_iter().collect(), Vec::new())
     }
 
-    /// About the instances of a service.
+    /// About the instances of a service, or those that a prepared query found.
     pub(super) fn service(
         &self,
-        service: &Service,
+        name: &Text,
         instances: &Instances,
         random: &mut SmallRng,
     ) -> Reply {
         if instances.all.is_empty() {
             return self.missing();
         }
-        let ttl = self.settings.service_ttl.of(&service.name);
+        let ttl = match &instances.ran {
+            None => self.settings.service_ttl.of(name),
+            Some((_, Some(ttl))) => *ttl,
+            Some((service, None)) => self.settings.service_ttl.of(service),
+        };
         match self.query.query_type {
             RecordType::SRV => {
                 let (answers, extras) = self.targets(instances, ttl, random);
@@ -340,20 +344,29 @@ fn in_order<'i>(
 }
 
 /// The names that lead to the nodes and addresses of a datacenter.
-struct Names {
+struct Names<'a> {
+    zone: &'a Name,
     nodes: Option<Name>,
     addresses: Option<Name>,
 }
 
-impl Names {
-    fn new(scene: &Scene<'_>) -> Self {
-        let dc = below(scene.zone.name(), scene.dc.as_str());
+impl<'a> Names<'a> {
+    fn new(scene: &Scene<'a>) -> Self {
+        let zone = scene.zone.name();
+        let dc = below(zone, scene.dc.as_str());
         let within = |label| dc.as_ref().and_then(|dc| below(dc, label));
-        Self { nodes: within("node"), addresses: within("addr") }
+        Self { zone, nodes: within("node"), addresses: within("addr") }
     }
 
     fn node(&self, node: &Node) -> Option<Name> {
         node.name.clone()?.append_domain(self.nodes.as_ref()?).ok()
+    }
+
+    /// Returns the name of the node of an instance, which may be in another datacenter than the one that was asked.
+    fn node_of(&self, instance: &Instance) -> Option<Name> {
+        let Some(dc) = &instance.dc else { return self.node(&instance.node) };
+        let nodes = below(&below(self.zone, dc.as_str())?, "node")?;
+        instance.node.name.clone()?.append_domain(&nodes).ok()
     }
 
     fn address(&self, address: IpAddr) -> Option<Name> {
@@ -372,7 +385,7 @@ impl Names {
     ) -> Option<(Name, Option<&'i Address>)> {
         let at = scene.place_of(instance);
         let of_node = std::ptr::eq(at, &instance.node.at);
-        if of_node && let Some(name) = self.node(&instance.node) {
+        if of_node && let Some(name) = self.node_of(instance) {
             return Some((name, at.first.as_ref()));
         }
         match at.first.as_ref()? {

@@ -4,6 +4,7 @@
 //! NODE.node[.DC].ZONE                    the address of a node
 //! [TAG.]SERVICE.service[.DC].ZONE        the instances of a service
 //! _SERVICE._TAG[.service][.DC].ZONE      the same as RFC 2782 has it; _tcp and _udp are no tags
+//! QUERY.query[.DC].ZONE                  what a prepared query finds
 //! HEX.addr[.DC].ZONE                     the address that the name itself spells
 //! D.C.B.A.in-addr.arpa, ...ip6.arpa      who has an address
 //! ```
@@ -37,6 +38,8 @@ pub(super) enum What {
     Node(Text, Option<Datacenter>),
     /// The instances of a service.
     Service(Service),
+    /// What a prepared query finds, in a datacenter or the own one.
+    Query(Text, Option<Datacenter>),
     /// An address that is spelled in the name.
     Address(IpAddr),
     /// What no name can stand for.
@@ -83,7 +86,8 @@ enum Kind {
     Node,
     Service,
     Address,
-    /// What Consul has for its mesh and prepared queries; no name is there.
+    Query,
+    /// What Consul has for its mesh; no name is there.
     Other,
 }
 
@@ -96,7 +100,7 @@ impl Kind {
             (b"connect", Kind::Other),
             (b"ingress", Kind::Other),
             (b"virtual", Kind::Other),
-            (b"query", Kind::Other),
+            (b"query", Kind::Query),
         ];
         words.into_iter().find(|(word, _)| label.eq_ignore_ascii_case(word)).map(|(_, kind)| kind)
     }
@@ -117,6 +121,7 @@ fn what(labels: &[&[u8]], kind: RecordType) -> Option<What> {
     match Kind::of(labels[found]).unwrap_or(Kind::Service) {
         Kind::Node => Some(What::Node(joined(before)?, dc)),
         Kind::Service => service(before, dc).map(What::Service),
+        Kind::Query => Some(What::Query(joined(before)?, dc)),
         Kind::Address => match before {
             [hex] => spelled(hex).map(What::Address),
             _ => None,
@@ -219,6 +224,7 @@ mod tests {
                 let tag = tag.map_or(String::new(), |tag| format!(" with {tag}"));
                 format!("service {name}{tag}{}", dc(at))
             }
+            Asked::Here(_, What::Query(name, at)) => format!("query {name}{}", dc(at)),
             Asked::Here(_, What::Address(addr)) => format!("address {addr}"),
             Asked::Here(_, What::Nothing) => "nothing".to_owned(),
             Asked::Owner(addr) => format!("owner of {addr}"),
@@ -259,7 +265,9 @@ mod tests {
             ("web.service.dc2.more.consul", "nothing"),
             ("web.service.b@d.consul", "nothing"),
             ("web.connect.consul", "nothing"),
-            ("web.query.consul", "nothing"),
+            ("web.query.consul", "query web"),
+            ("a.Web.query.dc2.dc.consul", "query a.web in dc2"),
+            ("query.consul", "nothing"),
             ("_._tcp.service.consul", "nothing"),
             ("1.0.9.10.in-addr.arpa", "elsewhere"),
             ("example.com", "elsewhere"),

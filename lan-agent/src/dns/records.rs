@@ -10,10 +10,11 @@ use std::{
 
 use hickory_proto::rr::{Name, RecordType, rdata::TXT};
 use serde::Deserialize;
+use topology::Datacenter;
 
 use crate::{
     ask::AskError,
-    catalog::{self, Health, Inventory, Subject, Text, Texts},
+    catalog::{self, Health, Inventory, Ran, Subject, Text, Texts},
 };
 
 /// Longest text within a TXT record; a longer value is several (RFC 1035, section 3.3).
@@ -50,6 +51,8 @@ pub(super) struct Instances {
     pub(super) even: bool,
     /// Whether no two have the same address.
     pub(super) distinct: bool,
+    /// What they are instances of and how long that may be kept, if whoever asked for them did not name the service.
+    pub(super) ran: Option<(Text, Option<u32>)>,
 }
 
 /// What is at an address: names as labels, to be put before a zone.
@@ -70,6 +73,8 @@ impl Residents {
 #[derive(Debug)]
 pub(super) struct Instance {
     pub(super) node: Node,
+    /// Its datacenter; `None` for the one that was asked.
+    pub(super) dc: Option<Datacenter>,
     /// Its own address; `None` for its node's.
     pub(super) own: Option<At>,
     pub(super) port: u16,
@@ -101,6 +106,12 @@ impl Found {
             Subject::Health { .. } => {
                 let rows: Vec<catalog::Instance> = decode(body)?;
                 Ok(Found::Instances(Instances::new(&rows)))
+            }
+            Subject::Query(_) if body.is_empty() => Ok(Found::Instances(Instances::default())),
+            Subject::Query(_) => {
+                let Ran { service, ttl, instances } = decode(body)?;
+                let ran = Some((service, ttl));
+                Ok(Found::Instances(Instances { ran, ..Instances::new(&instances) }))
             }
             Subject::Address(_) => Ok(Found::Residents(Residents::new(&decode(body)?))),
             _ => {
@@ -135,7 +146,7 @@ impl Instances {
         let distinct = distinct(places().map(|at| &at.first))
             && distinct(places().filter_map(|at| at.v4))
             && distinct(places().filter_map(|at| at.v6));
-        Self { all, even, distinct }
+        Self { all, even, distinct, ran: None }
     }
 }
 
@@ -153,6 +164,7 @@ impl Instance {
         let at = || At::new(&service.address, tagged("lan_ipv4"), tagged("lan_ipv6"));
         Some(Self {
             node: Node::new(&row.node),
+            dc: row.dc.clone(),
             own: (!service.address.is_empty()).then(at),
             port: service.port,
             weight,
@@ -256,6 +268,7 @@ pub(super) mod tests {
             node: Arc::new(node),
             service: Arc::new(service),
             checks: checks.iter().map(check).collect(),
+            dc: None,
         }
     }
 

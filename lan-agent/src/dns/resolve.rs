@@ -32,7 +32,7 @@ use super::{
 use crate::{
     agent::Agent,
     ask::AskError,
-    catalog::{Form, Lookup, SERVERS, Selection, Subject, Text},
+    catalog::{Form, Lookup, Run, SERVERS, Selection, Subject, Text},
 };
 
 /// Most other names that are followed from one to the next, as in Consul.
@@ -115,7 +115,10 @@ impl Resolver {
             Asked::Elsewhere => return self.ask_others(query, settings).await,
         };
         let dc = match &asked {
-            Asked::Here(_, What::Node(_, dc) | What::Service(Service { dc, .. })) => dc.as_ref(),
+            Asked::Here(
+                _,
+                What::Node(_, dc) | What::Query(_, dc) | What::Service(Service { dc, .. }),
+            ) => dc.as_ref(),
             _ => None,
         };
         let scene = Scene {
@@ -175,7 +178,14 @@ impl Resolver {
             What::Service(service) => {
                 let (name, tag) = (service.name.clone(), service.tag.clone());
                 let found = self.instances(scene, name, tag, service.dc.as_ref()).await?;
-                Ok(scene.service(service, instances(&found), &mut self.die()))
+                Ok(scene.service(&service.name, instances(&found), &mut self.die()))
+            }
+            What::Query(name, dc) => {
+                let agent = self.agent.config.me.name.to_string().into();
+                let run = Run { name: name.clone(), limit: 0, agent };
+                let lookup = lookup(Subject::Query(run), Selection::default());
+                let found = self.source.lookup(dc.as_ref(), lookup, scene.settings).await?;
+                Ok(scene.service(name, instances(&found), &mut self.die()))
             }
             What::Address(address) => Ok(scene.address(*address)),
             What::Nothing => Ok(scene.missing()),
@@ -207,7 +217,7 @@ fn lookup(subject: Subject, selection: Selection) -> Lookup {
 }
 
 fn instances(found: &Found) -> &Instances {
-    static NONE: Instances = Instances { all: Vec::new(), even: true, distinct: true };
+    static NONE: Instances = Instances { all: Vec::new(), even: true, distinct: true, ran: None };
     match found {
         Found::Instances(instances) => instances,
         Found::Node(_) | Found::Residents(_) => &NONE,
@@ -222,6 +232,7 @@ fn failed(scene: &Scene<'_>, error: &AskError) -> Reply {
         AskError::NoPath { .. } => scene.missing(),
         AskError::NoServer { .. }
         | AskError::NoLeader
+        | AskError::Lost
         | AskError::CutOff(_)
         | AskError::Deadline(_)
         | AskError::Busy(_)

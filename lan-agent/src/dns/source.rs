@@ -54,6 +54,7 @@ impl Source {
             let inquiry = Inquiry {
                 key: key.clone(),
                 consistency,
+                max_stale: None,
                 blocking: None,
                 cached: settings.cache,
                 trace: self.agent.new_trace(),

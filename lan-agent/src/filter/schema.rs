@@ -221,7 +221,7 @@ impl Schema {
         Some(match subject {
             Subject::Nodes => Schema::Nodes,
             Subject::Node(_) | Subject::NodeServices(_) => Schema::Services,
-            Subject::Services | Subject::Address(_) => return None,
+            Subject::Services | Subject::Address(_) | Subject::Query(_) => return None,
             Subject::Service(_) => Schema::ServiceNodes,
             Subject::NodeChecks(_) | Subject::ServiceChecks(_) | Subject::State(_) => {
                 Schema::Checks

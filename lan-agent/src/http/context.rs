@@ -16,6 +16,7 @@ use super::{
     error::Failure,
     lookup::Cache,
     rules::{Bounds, Peer, Rules},
+    union::{Many, parse_seen},
     wait::parse_wait,
 };
 use crate::{
@@ -68,7 +69,9 @@ type LookingUp = Promise<Result<Served, Failure>>;
 #[derive(Debug, PartialEq, Eq)]
 struct Manner {
     dc: Option<Datacenter>,
+    many: Option<Many>,
     consistency: Consistency,
+    max_stale: Option<Duration>,
     blocking: Option<Blocking>,
     cached: Option<Control>,
     token: String,
@@ -106,14 +109,32 @@ impl Context {
         self.ask(question, |manner| manner)
     }
 
+    /// Asks in that manner, but in the own datacenter: `dc` means something else here.
+    pub(super) fn read_here(&self, question: Question) -> Asking {
+        self.ask(question, |manner| Manner { dc: None, ..manner })
+    }
+
     /// Looks something up in the catalog in the manner that the parameters and headers say.
     pub(super) fn look_up(&self, lookup: Lookup, cache: Cache) -> LookingUp {
         let manner = Manner::parse(self.query(), &self.parts.headers, &self.bounds);
         let agent = self.agent.clone();
         let trace = self.trace;
         Box::pin(async move {
-            let inquiry = manner?.inquiry(&agent, trace, lookup, cache);
+            let inquiry = manner?.for_one()?.inquiry(&agent, trace, lookup, cache);
             Ok(agent.look_up(inquiry).await?)
+        })
+    }
+
+    /// Looks something up in the catalogs of the datacenters that the parameters name.
+    pub(super) fn unite(&self, lookup: Lookup) -> Asking {
+        let manner = Manner::parse(self.query(), &self.parts.headers, &self.bounds);
+        let agent = self.agent.clone();
+        let trace = self.trace;
+        Box::pin(async move {
+            let mut manner = manner?;
+            let many = manner.many.take().unwrap_or_default();
+            let question = many.question(lookup, agent.config.translate_wan);
+            Ok(agent.ask(manner.ask(&agent, trace, question)).await?)
         })
     }
 
@@ -157,7 +178,7 @@ impl Context {
         let agent = self.agent.clone();
         let trace = self.trace;
         Box::pin(async move {
-            let ask = manner?.ask(&agent, trace, question);
+            let ask = manner?.for_one()?.ask(&agent, trace, question);
             Ok(agent.ask(ask).await?)
         })
     }
@@ -167,28 +188,37 @@ impl Manner {
     fn parse(query: Query<'_>, headers: &HeaderMap, bounds: &Bounds) -> Result<Self, Failure> {
         let mut index = 0;
         let mut wait = Duration::ZERO;
-        let mut dc = None;
+        let mut max_stale = None;
+        let mut seen = None;
+        let (mut dc, mut many) = (None, None);
         let mut token = None;
         let (mut stale, mut consistent, mut cached) = (false, false, false);
         for (name, value) in query.pairs() {
             match name.as_ref() {
-                "index" if !value.is_empty() => {
-                    index = value.parse().map_err(|_| Failure::bad("Invalid index"))?;
-                }
+                "index" if !value.is_empty() => match parse_seen(&value) {
+                    Some(vector) => seen = Some(vector),
+                    None => index = value.parse().map_err(|_| Failure::bad("Invalid index"))?,
+                },
                 "wait" if !value.is_empty() => {
                     wait = parse_wait(&value).ok_or_else(|| Failure::bad("Invalid wait time"))?;
                 }
+                "dc" if Many::is_meant(&value) => many = Some(Many::parse(&value)?),
                 "dc" if !value.is_empty() => {
                     let name = Datacenter::new(value.as_ref());
                     dc = Some(name.map_err(|error| Failure::bad(error.to_string()))?);
                 }
                 "token" if !value.is_empty() => token = Some(value.into_owned()),
                 "stale" => stale = true,
+                "max_stale" if !value.is_empty() => {
+                    let text = || Failure::bad(format!("Invalid max_stale value {value:?}"));
+                    max_stale = Some(parse_wait(&value).ok_or_else(text)?);
+                }
                 "consistent" => consistent = true,
                 "cached" => cached = true,
                 _ => {}
             }
         }
+        let stale = stale || max_stale.is_some_and(|max| !max.is_zero());
         let consistency = match (stale, consistent) {
             (true, true) => {
                 let text = "Cannot specify ?stale with ?consistent, conflicting semantics.";
@@ -202,10 +232,25 @@ impl Manner {
             (false, true) => Consistency::Consistent,
             (false, false) => Consistency::Default,
         };
+        if let Some(seen) = seen {
+            let many = many.as_mut().ok_or_else(|| Failure::bad("Invalid index"))?;
+            // There is something to wait for; what it is, the vector says.
+            (many.seen, index) = (seen, 1);
+        }
         let blocking = (index > 0).then(|| Blocking { index, wait: bounds.wait(wait) });
         let token = token.or_else(|| header_token(headers)).unwrap_or_default();
         let cached = if cached { Some(control(headers)?) } else { None };
-        Ok(Self { dc, consistency, blocking, cached, token })
+        Ok(Self { dc, many, consistency, max_stale, blocking, cached, token })
+    }
+
+    /// Refuses to ask several datacenters at once.
+    fn for_one(self) -> Result<Self, Failure> {
+        match self.many {
+            None => Ok(self),
+            Some(_) => Err(Failure::bad(
+                "Several datacenters can be asked at once for lists of /v1/catalog and /v1/health only: name one in ?dc",
+            )),
+        }
     }
 
     fn deadline(&self, agent: &Agent) -> Instant {
@@ -222,6 +267,7 @@ impl Manner {
         Inquiry {
             key: Key { dc, token: self.token, lookup },
             consistency: self.consistency,
+            max_stale: self.max_stale,
             blocking: self.blocking,
             cached: self.cached.filter(|_| cache == Cache::IfAsked),
             trace,
@@ -234,6 +280,7 @@ impl Manner {
         Ask {
             dc: self.dc.filter(|dc| *dc != agent.config.me.dc),
             consistency: self.consistency,
+            max_stale: self.max_stale,
             blocking: self.blocking,
             token: self.token,
             trace,

@@ -47,6 +47,7 @@ impl From<AskError> for Failure {
             AskError::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             AskError::Busy(_) => StatusCode::TOO_MANY_REQUESTS,
             AskError::NoLeader
+            | AskError::Lost
             | AskError::NoPath { .. }
             | AskError::NoServer { .. }
             | AskError::CutOff(_)

@@ -70,7 +70,8 @@ fn named(key: String) -> Result<String, Failure> {
     if key.is_empty() { Err(Failure::bad("Missing key name")) } else { Ok(key) }
 }
 
-fn number(query: Query<'_>, name: &str) -> Result<Option<u64>, Failure> {
+/// Reads a number among the parameters.
+pub(super) fn number(query: Query<'_>, name: &str) -> Result<Option<u64>, Failure> {
     let Some(text) = query.get(name) else { return Ok(None) };
     let number = text.parse().map_err(|_| {
         Failure::bad(format!("Invalid {name}: {text:?} is not a number from 0 to {}", u64::MAX))

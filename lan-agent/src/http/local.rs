@@ -64,7 +64,7 @@ pub(super) async fn own(cx: Context) -> Result<Reply, Failure> {
             "Version": me.version,
         },
         "DebugConfig": *cx.agent.settings(),
-        "Coord": null,
+        "Coord": cx.agent.pool.coordinate(),
         "Member": member_json(&member),
         "Stats": stats(&cx.agent, &members),
         "Meta": cx.agent.local.look(|state| state.node().meta.clone()),
@@ -139,7 +139,7 @@ pub(super) async fn force_leave(cx: Context) -> Result<Reply, Failure> {
         let Some(server) = server else {
             return Err(Failure::internal("Must be a server to force a node out of the WAN"));
         };
-        server.wan_force_leave(&name).await.map_err(Failure::internal)?;
+        server.wan_force_leave(&name, prune).await.map_err(Failure::internal)?;
         return Ok(Reply::empty());
     }
     cx.agent.pool.force_leave(&name, prune).await?;

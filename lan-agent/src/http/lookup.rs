@@ -7,10 +7,11 @@ use super::{
     context::{Context, Query},
     error::Failure,
     reply::{Indexed, Reply},
+    union::{self, Many},
 };
 use crate::{
     agent::Agent,
-    ask::AskError,
+    ask::{AskError, Outcome},
     catalog::{Form, Lookup, Selection, Subject, Text},
     filter::{Filter, Schema},
     lookup::Served,
@@ -49,13 +50,33 @@ pub(super) async fn answer(cx: Context, subject: Subject, cache: Cache) -> Resul
         // answer; then nothing has to be compiled.
         Filter::of(&lookup).map_err(AskError::from)?;
     }
-    let Served { answer, age } = cx.look_up(lookup, cache).await?;
-    let reply = Reply::answer(answer, Indexed::Yes);
-    Ok(match age {
-        Some(age) => reply.with_header(X_CACHE, HIT).with_header(AGE, age.as_secs().into()),
-        None if cache == Cache::IfAsked => missed(reply, cx.query()),
-        None => reply,
-    })
+    if cx.query().get("dc").is_some_and(|dc| Many::is_meant(&dc)) {
+        union::check(&lookup)?;
+        return Ok(missed(union::reply(cx.unite(lookup).await?), cx.query()));
+    }
+    let (reply, _) = serve(&cx, lookup, cache).await?;
+    Ok(reply)
+}
+
+/// Answers a lookup from the servers or the cache, and says which.
+pub(super) fn serve(
+    cx: &Context,
+    lookup: Lookup,
+    cache: Cache,
+) -> impl Future<Output = Result<(Reply, Outcome), Failure>> + Send + use<> {
+    let wished = cx.query().has("cached") && cache == Cache::IfAsked;
+    let looking_up = cx.look_up(lookup, cache);
+    async move {
+        let Served { answer, age } = looking_up.await?;
+        let outcome = answer.outcome;
+        let reply = Reply::answer(answer, Indexed::Yes);
+        let reply = match age {
+            Some(age) => reply.with_header(X_CACHE, HIT).with_header(AGE, age.as_secs().into()),
+            None if wished => reply.with_header(X_CACHE, MISS),
+            None => reply,
+        };
+        Ok((reply, outcome))
+    }
 }
 
 /// Tells a client that wished the cache would answer that it did not.
@@ -79,8 +100,17 @@ pub(super) fn name_after(
     if name.is_empty() { Err(Failure::bad(missing)) } else { Ok(name.into()) }
 }
 
+/// Returns the node to be near to; empty for no order.
+pub(super) fn near(agent: &Agent, query: Query<'_>) -> Text {
+    match query.get("near").as_deref() {
+        None => Text::default(),
+        Some(THIS_AGENT) => agent.config.me.name.to_string().into(),
+        Some(node) => node.into(),
+    }
+}
+
 fn selection(agent: &Agent, query: Query<'_>) -> Selection {
-    let mut selection = Selection::default();
+    let mut selection = Selection { near: near(agent, query), ..Selection::default() };
     for (name, value) in query.pairs() {
         match name.as_ref() {
             "node-meta" => {
@@ -88,10 +118,6 @@ fn selection(agent: &Agent, query: Query<'_>) -> Selection {
                 selection.node_meta.insert(key.into(), value.into());
             }
             "tag" => selection.tags.push(value.into()),
-            "near" if value == THIS_AGENT => {
-                selection.near = agent.config.me.name.to_string().into();
-            }
-            "near" => selection.near = value.into(),
             // As in Consul, the first one counts.
             "filter" if selection.filter.is_empty() => selection.filter = value.into(),
             _ => {}

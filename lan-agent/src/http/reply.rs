@@ -27,7 +27,10 @@ const INDEX: HeaderName = HeaderName::from_static("x-consul-index");
 const KNOWN_LEADER: HeaderName = HeaderName::from_static("x-consul-knownleader");
 const LAST_CONTACT: HeaderName = HeaderName::from_static("x-consul-lastcontact");
 const EFFECTIVE: HeaderName = HeaderName::from_static("x-consul-effective-consistency");
+const SOURCE: HeaderName = HeaderName::from_static("x-causeway-source");
+const MIRROR: HeaderValue = HeaderValue::from_static("mirror");
 const PATH: HeaderName = HeaderName::from_static("x-causeway-path");
+const SERVED: HeaderName = HeaderName::from_static("x-causeway-served-dc");
 
 /// What a handler answers with.
 #[derive(Debug)]
@@ -112,6 +115,12 @@ impl Reply {
     /// Changes the status.
     pub(super) fn with_status(self, status: StatusCode) -> Self {
         Self { status, ..self }
+    }
+
+    /// Says in a sentence what there is not.
+    pub(super) fn with_sentence(mut self, sentence: String) -> Self {
+        self.headers.insert(header::CONTENT_TYPE, TEXT);
+        Self { body: Content::Bytes(sentence.into()), ..self }
     }
 
     /// Adds a header.
@@ -200,10 +209,15 @@ impl Wish {
 
 fn freshness(meta: &Meta, indexed: Indexed) -> HeaderMap {
     let mut headers = HeaderMap::new();
-    if !meta.path.is_empty() {
-        let names: Vec<&str> = meta.path.iter().map(Datacenter::as_str).collect();
-        // Names of datacenters are letters, digits, dashes and underscores.
-        headers.extend(HeaderValue::try_from(names.join(", ")).ok().map(|way| (PATH, way)));
+    for (header, dcs) in [(PATH, &meta.path), (SERVED, &meta.served)] {
+        if !dcs.is_empty() {
+            let names: Vec<&str> = dcs.iter().map(Datacenter::as_str).collect();
+            // Names of datacenters are letters, digits, dashes and underscores.
+            headers.extend(HeaderValue::try_from(names.join(", ")).ok().map(|it| (header, it)));
+        }
+    }
+    if meta.mirrored {
+        headers.insert(SOURCE, MIRROR);
     }
     let Some(known_leader) = meta.known_leader else { return headers };
     // Room for these and for what every response has, so that the map does not grow twice.

@@ -14,10 +14,11 @@ use tokio::time::Instant;
 use tracing::{Instrument, debug, warn};
 
 use super::{
-    catalog, checks,
+    catalog, checks, config,
     context::{Context, Interface},
+    coordinate,
     error::Failure,
-    health, kv, local, monitor,
+    federation, health, kv, local, monitor, query,
     reply::{Reply, Wish},
     services, status, txn,
 };
@@ -54,6 +55,9 @@ fn endpoints(interface: Arc<Interface>) -> Router {
         .route("/v1/status/leader", get(status::leader))
         .route("/v1/status/peers", get(status::peers))
         .merge(catalog_endpoints())
+        .merge(config_endpoints())
+        .merge(coordinate_endpoints())
+        .merge(query_endpoints())
         .route("/v1/operator/raft/configuration", get(status::raft_configuration))
         .route("/v1/agent/self", get(local::own))
         .route("/v1/agent/version", get(local::version))
@@ -67,6 +71,10 @@ fn endpoints(interface: Arc<Interface>) -> Router {
         .route("/v1/agent/monitor", get(monitor::monitor))
         .route("/v1/agent/force-leave/", put(local::force_leave))
         .route("/v1/agent/force-leave/{*node}", put(local::force_leave))
+        .route("/v1/federation/status", get(federation::status))
+        .route("/v1/federation/timeline", get(federation::timeline))
+        .route("/v1/federation/failover", get(federation::failover))
+        .route("/v1/federation/remove/{*dc}", put(federation::remove))
         .merge(own_services())
         .fallback(|| async { nothing_here() })
         .with_state(interface)
@@ -96,6 +104,35 @@ fn catalog_endpoints() -> Router<Arc<Interface>> {
             .route(&format!("{path}/"), methods.clone())
             .route(&format!("{path}/{{*name}}"), methods)
     })
+}
+
+/// Configuration entries.
+fn config_endpoints() -> Router<Arc<Interface>> {
+    let named = on(MethodFilter::GET, config::get).merge(on(MethodFilter::DELETE, config::delete));
+    Router::new()
+        .route("/v1/config", put(config::put))
+        .route("/v1/config/{*entry}", only("OPTIONS,GET,DELETE", named))
+}
+
+/// Where nodes are.
+fn coordinate_endpoints() -> Router<Arc<Interface>> {
+    Router::new()
+        .route("/v1/coordinate/datacenters", get(coordinate::datacenters))
+        .route("/v1/coordinate/nodes", get(coordinate::nodes))
+        .route("/v1/coordinate/node", any(moved))
+        .route("/v1/coordinate/node/", get(coordinate::node))
+        .route("/v1/coordinate/node/{*name}", get(coordinate::node))
+        .route("/v1/coordinate/update", put(coordinate::update))
+}
+
+/// Prepared queries.
+fn query_endpoints() -> Router<Arc<Interface>> {
+    let all = on(MethodFilter::GET, query::list).merge(on(MethodFilter::POST, query::create));
+    let one = on(MethodFilter::GET, query::get).merge(on(MethodFilter::PUT, query::put));
+    let one = one.merge(on(MethodFilter::DELETE, query::delete));
+    Router::new()
+        .route("/v1/query", only("OPTIONS,GET,POST", all))
+        .route("/v1/query/{*query}", only("OPTIONS,GET,PUT,DELETE", one))
 }
 
 /// What runs on this node.

@@ -3,6 +3,8 @@
 pub(super) mod fake;
 
 mod catalog;
+mod config;
+mod coordinates;
 mod own;
 mod places;
 
@@ -16,8 +18,13 @@ use tokio::{
 };
 use topology::Datacenter;
 
-use crate::ask::{
-    Answer, AskError, Blocking, Consistency, KvOp, KvVerb, Meta, Outcome, Question, TxnOp,
+use crate::{
+    ask::{
+        Answer, AskError, Blocking, Consistency, KvOp, KvVerb, Meta, Outcome, Question, TxnOp,
+        Union,
+        question::{FailoverExplain, Removing, Scope},
+    },
+    catalog::{Form, Lookup, Run, Selection, Subject},
 };
 
 fn meta(index: u64) -> Meta {
@@ -27,6 +34,9 @@ fn meta(index: u64) -> Meta {
         last_contact: Duration::from_millis(4),
         consistency: Consistency::Default,
         path: Vec::new(),
+        mirrored: false,
+        served: Vec::new(),
+        parts: Vec::new(),
     }
 }
 
@@ -63,6 +73,32 @@ async fn the_way_to_another_datacenter_is_shown_for_reads_and_writes() {
 }
 
 #[tokio::test]
+async fn an_answer_from_a_mirror_says_so() {
+    let mirrored = Meta { mirrored: true, ..meta(13) };
+    let rig = Rig::start(Fake::answering(found(mirrored, "[]")));
+    let got = rig.client.get("/v1/kv/a?dc=dc2&stale").await;
+    assert_eq!(got.header("x-causeway-source"), "mirror");
+    assert_eq!(rig.fake.last().max_stale, None);
+    let rig = Rig::start(Fake::answering(found(meta(13), "[]")));
+    assert_eq!(rig.client.get("/v1/kv/a").await.header("x-causeway-source"), "");
+}
+
+#[tokio::test]
+async fn max_stale_bounds_the_age_and_makes_a_read_stale() {
+    let rig = Rig::start(Fake::answering(found(meta(13), "[]")));
+    rig.client.get("/v1/kv/a?max_stale=3s").await;
+    let ask = rig.fake.last();
+    assert_eq!(
+        (ask.consistency, ask.max_stale),
+        (Consistency::Stale, Some(Duration::from_secs(3)))
+    );
+    let refused = rig.client.get("/v1/kv/a?max_stale=x").await;
+    assert_eq!((refused.status, &*refused.body), (400, "Invalid max_stale value \"x\""));
+    let refused = rig.client.get("/v1/kv/a?max_stale=3s&consistent").await;
+    assert_eq!(refused.status, 400);
+}
+
+#[tokio::test]
 async fn header_names_look_as_go_writes_them() {
     let rig = Rig::start(Fake::answering(found(meta(1), "[]")));
     let text =
@@ -78,6 +114,11 @@ async fn questions_follow_path_method_and_parameters() {
     let rig = Rig::start(Fake::answering(found(meta(1), "true")));
     let value = bytes::Bytes::from_static(b"v");
     let put = |flags, cas| Question::KvPut { key: text("a"), value: value.clone(), flags, cas };
+    let timeline = |about: Option<&str>| Question::FederationTimeline {
+        about: about.map(|dc| dc.parse().unwrap()),
+        scope: Scope::Federation,
+    };
+    let remove = |removing| Question::FederationRemove { dc: "dc2".parse().unwrap(), removing };
     let table = [
         ("GET", "/v1/kv/a", Question::KvGet { key: text("a"), raw: false }),
         ("GET", "/v1/kv/a?raw", Question::KvGet { key: text("a"), raw: true }),
@@ -99,6 +140,67 @@ async fn questions_follow_path_method_and_parameters() {
         ("GET", "/v1/status/peers", Question::StatusPeers),
         ("GET", "/v1/catalog/datacenters", Question::Datacenters),
         ("GET", "/v1/operator/raft/configuration", Question::RaftConfiguration),
+        ("GET", "/v1/federation/status", Question::FederationStatus),
+        ("GET", "/v1/federation/timeline", timeline(None)),
+        ("PUT", "/v1/federation/remove/dc2", remove(Removing::IfGone)),
+        ("PUT", "/v1/federation/remove/dc2?force", remove(Removing::Anyway)),
+        ("PUT", "/v1/federation/remove/dc2?undo", remove(Removing::Undo)),
+        ("GET", "/v1/federation/timeline?dc=dc2", timeline(Some("dc2"))),
+    ];
+    for (method, path, question) in table {
+        let got = rig.client.send(method, path, &[], "v").await;
+        assert_eq!(got.status, 200, "{method} {path}: {}", got.body);
+        assert_eq!(rig.fake.last().question, question, "{method} {path}");
+    }
+}
+
+#[tokio::test]
+async fn questions_that_several_datacenters_may_answer_follow_path_and_parameters() {
+    let rig = Rig::start(Fake::answering(found(meta(1), "true")));
+    let query_id = "00000000-0000-0000-0000-00000000000a";
+    let query_path = "/v1/query/00000000-0000-0000-0000-00000000000A";
+    let run = |name: &str, limit, near: &str| {
+        let subject = Subject::Query(Run { name: name.into(), limit, agent: "n1".into() });
+        let selection = Selection { near: near.into(), ..Selection::default() };
+        Question::Lookup(Lookup { subject, selection, form: Form::Json })
+    };
+    let union = |subject, of: &[&str], seen: &[(&str, u64)]| {
+        let (selection, form) = (Selection::default(), Form::Json);
+        Question::Union(Union {
+            of: of.iter().map(|dc| dc.parse().unwrap()).collect(),
+            lookup: Lookup { subject, selection, form },
+            seen: seen.iter().map(|(dc, index)| (dc.parse().unwrap(), *index)).collect(),
+        })
+    };
+    let explain = |service: Option<&str>, lost: &[&str], overload_percent| {
+        let lost = lost.iter().map(|dc| dc.parse().unwrap()).collect();
+        let (service, scope) = (service.map(Into::into), Scope::Federation);
+        Question::FailoverExplain(FailoverExplain { service, lost, overload_percent, scope })
+    };
+    let table = [
+        ("GET", "/v1/query", Question::QueryRead { id: None }),
+        ("GET", query_path, Question::QueryRead { id: Some(query_id.into()) }),
+        ("DELETE", query_path, Question::QueryDelete { id: query_id.into() }),
+        ("GET", "/v1/query/a-b/explain", Question::QueryExplain { name: "a-b".into() }),
+        ("GET", "/v1/query/web/execute?limit=3&near=_agent", run("web", 3, "n1")),
+        ("GET", "/v1/query/web/execute?limit=-1", run("web", 0, "")),
+        ("GET", "/v1/catalog/nodes?dc=*", union(Subject::Nodes, &[], &[])),
+        (
+            "GET",
+            "/v1/health/service/web?dc=dc1,dc2&index=dc1:7,dc2:9",
+            union(
+                Subject::Health { service: "web".into(), passing: false },
+                &["dc1", "dc2"],
+                &[("dc1", 7), ("dc2", 9)],
+            ),
+        ),
+        ("GET", "/v1/federation/failover", explain(None, &[], 200)),
+        ("GET", "/v1/federation/failover?lose=dc2,dc3", explain(None, &["dc2", "dc3"], 200)),
+        (
+            "GET",
+            "/v1/federation/failover?lose=dc2&lose=dc3&service=web&overload=1.5",
+            explain(Some("web"), &["dc2", "dc3"], 150),
+        ),
     ];
     for (method, path, question) in table {
         let got = rig.client.send(method, path, &[], "v").await;
@@ -201,6 +303,11 @@ async fn errors_have_the_status_and_words_of_consul() {
         (AskError::TooLarge("big".to_owned()), 413, "big"),
         (AskError::Busy("later".to_owned()), 429, "later"),
         (AskError::NoLeader, 500, "No cluster leader"),
+        (
+            AskError::Lost,
+            500,
+            "No cluster leader any more: the write was sent and may have been applied",
+        ),
         (AskError::NoPath { dc: dc() }, 500, "No path to datacenter"),
         (
             AskError::NoServer { dc: dc(), reason: "lost since 3 s".to_owned() },

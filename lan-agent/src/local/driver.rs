@@ -204,6 +204,7 @@ fn ask(agent: &Agent, question: Question) -> Ask {
     Ask {
         dc: None,
         consistency: Consistency::Default,
+        max_stale: None,
         blocking: None,
         token: String::new(),
         trace: agent.new_trace(),

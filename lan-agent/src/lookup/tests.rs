@@ -8,7 +8,7 @@ use crate::{
     agent::fixture::{self, Fixture},
     ask::{Meta, Outcome},
     caller::{Caller, Promise, ServerSide},
-    catalog::{Check, Form, Instance, Lookup, Node, Selection, Service, Subject},
+    catalog::{Check, Form, Instance, Lookup, Node, Ran, Run, Selection, Service, Subject},
     local::state::Source,
     standing::Standing,
 };
@@ -99,7 +99,7 @@ impl ServerSide for Script {
         Box::pin(std::future::ready(Ok(0)))
     }
 
-    fn wan_force_leave(&self, _name: &str) -> Promise<Result<(), String>> {
+    fn wan_force_leave(&self, _name: &str, _prune: bool) -> Promise<Result<(), String>> {
         Box::pin(std::future::ready(Ok(())))
     }
 
@@ -167,6 +167,7 @@ fn inquiry(service: &str) -> Inquiry {
     Inquiry {
         key: Key { dc: None, token: String::new(), lookup },
         consistency: Consistency::Default,
+        max_stale: None,
         blocking: None,
         cached: None,
         trace: TraceId(uuid::Uuid::nil()),
@@ -385,6 +386,7 @@ fn records_are_pruned_as_json_is() {
         node: Arc::new(node(name)),
         service: Arc::new(Service { id: "a".into(), ..Service::default() }),
         checks: vec![Arc::new(Check::default())],
+        dc: None,
     };
     let all = rmp_serde::to_vec_named(&[instance("n2"), instance("n3")]).unwrap();
     let mut lookup = inquiry("web").key.lookup;
@@ -395,6 +397,15 @@ fn records_are_pruned_as_json_is() {
     let left = prune::without(&Answer::plain(all.clone()), &lookup, &gone);
     assert_eq!(left.body, rmp_serde::to_vec_named(&[instance("n2")]).unwrap());
     assert_eq!(prune::without(&Answer::plain(all.clone()), &lookup, &Gone::default()).body, all);
+    // So are those that a prepared query found.
+    let ran = |body: &[u8]| {
+        let instances: Vec<Instance> = rmp_serde::from_slice(body).unwrap();
+        let ran = Ran { service: "web".into(), ttl: Some(3), instances };
+        rmp_serde::to_vec_named(&ran).unwrap()
+    };
+    let run = Run { name: "q".into(), limit: 0, agent: "n1".into() };
+    let query = Lookup { subject: Subject::Query(run), ..lookup.clone() };
+    assert_eq!(prune::without(&Answer::plain(ran(&all)), &query, &gone).body, ran(&left.body));
     let nonsense = Answer::plain("nonsense");
     assert_eq!(prune::without(&nonsense, &lookup, &gone), nonsense);
 }

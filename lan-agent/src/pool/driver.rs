@@ -16,7 +16,8 @@ use tracing::{debug, info, warn};
 
 use super::{
     Order, PoolError, Publisher, Puller,
-    join::{LAN_PORT, resolve},
+    join::resolve_all,
+    measure::Meter,
     packets::{Socket, recv},
     roster::{Roster, worth_keeping},
     seal::{KeyRing, Sealer},
@@ -61,6 +62,7 @@ pub(super) struct Parts {
     pub(super) roster_path: Option<PathBuf>,
     pub(super) rejoin: bool,
     pub(super) puller: Arc<dyn Puller>,
+    pub(super) meter: Option<Meter>,
     pub(super) publisher: Publisher,
 }
 
@@ -90,6 +92,7 @@ enum Alarm {
     Publish,
     Keep,
     JoinsLate,
+    Measure,
 }
 
 /// Whether a change of the members waits to be published.
@@ -111,6 +114,7 @@ pub(super) struct Driver {
     rejoin: bool,
     kept: Vec<SocketAddr>,
     puller: Arc<dyn Puller>,
+    meter: Option<Meter>,
     publisher: Publisher,
     metrics: PoolMetrics,
     started: Instant,
@@ -141,6 +145,7 @@ impl Driver {
             rejoin: parts.rejoin,
             kept: Vec::new(),
             puller: parts.puller,
+            meter: parts.meter,
             publisher: parts.publisher,
             metrics: PoolMetrics::resolve(),
             started: now,
@@ -194,6 +199,10 @@ impl Driver {
             self.alarm(KEEP_PAUSE, Alarm::Keep);
         }
         self.retry_join();
+        if let Some(meter) = &mut self.meter {
+            let pause = meter.pause();
+            self.alarm(pause, Alarm::Measure);
+        }
     }
 
     /// Hands something to the engine and carries out what it wants.
@@ -230,6 +239,7 @@ impl Driver {
         };
         self.metrics.received.increment(1);
         match self.sealer.open(&buf[..len]) {
+            Ok(data) if Meter::is_for(&data) => self.measured(from, &data),
             Ok(data) => self.feed(Input::Packet { from, data: data.into() }),
             Err(why) => {
                 self.metrics.refused.increment(1);
@@ -261,6 +271,8 @@ impl Driver {
                 self.answered(*addr);
                 return;
             }
+            // Datacenters are removed, and clusters told apart, in the WAN pool.
+            Event::Removal(_) | Event::Rival(_) | Event::RivalGone(_) => return,
             Event::Unreadable { records, why } => {
                 debug!(records, why, "LAN pool: records of another version passed over");
                 return;
@@ -303,7 +315,27 @@ impl Driver {
                 Alarm::Publish => self.publish(),
                 Alarm::Keep => self.keep(),
                 Alarm::JoinsLate => self.joins_late(),
+                Alarm::Measure => self.measure(),
             }
+        }
+    }
+
+    /// Measures the round trip to somebody.
+    fn measure(&mut self) {
+        let Some(meter) = &mut self.meter else { return };
+        let ping = meter.ping(self.started.elapsed(), &self.engine, self.me.addr);
+        let pause = meter.pause();
+        self.alarm(pause, Alarm::Measure);
+        if let Some((to, ping)) = ping {
+            self.send(to, &ping);
+        }
+    }
+
+    fn measured(&mut self, from: SocketAddr, data: &[u8]) {
+        let Some(meter) = &mut self.meter else { return };
+        let now = self.started.elapsed();
+        if let Some(pong) = meter.packet(now, from, data, &self.engine, &self.publisher) {
+            self.send(from, &pong);
         }
     }
 
@@ -455,19 +487,4 @@ impl Driver {
         self.publish();
         let _gone = done.send(());
     }
-}
-
-/// Resolves names one after the other: addresses, and a sentence for each name that has none.
-async fn resolve_all(names: &[String]) -> (Vec<SocketAddr>, Vec<String>) {
-    let (mut found, mut failures) = (Vec::new(), Vec::new());
-    for name in names {
-        match resolve(name, LAN_PORT).await {
-            Ok(addrs) => found.extend(addrs),
-            Err(error) => failures.push(format!("Failed to resolve {name}: {error}")),
-        }
-    }
-    for failure in &failures {
-        warn!("LAN pool: {failure}");
-    }
-    (found, failures)
 }

@@ -5,6 +5,8 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
+use tracing::warn;
+
 /// The port of a LAN pool when an address names none.
 pub const LAN_PORT: u16 = 8301;
 
@@ -26,6 +28,21 @@ pub async fn resolve(text: &str, default_port: u16) -> io::Result<Vec<SocketAddr
         return Err(io::Error::new(io::ErrorKind::NotFound, format!("{host} has no address")));
     }
     Ok(addrs)
+}
+
+/// Resolves names one after the other: addresses, and a sentence for each name that has none.
+pub(super) async fn resolve_all(names: &[String]) -> (Vec<SocketAddr>, Vec<String>) {
+    let (mut found, mut failures) = (Vec::new(), Vec::new());
+    for name in names {
+        match resolve(name, LAN_PORT).await {
+            Ok(addrs) => found.extend(addrs),
+            Err(error) => failures.push(format!("Failed to resolve {name}: {error}")),
+        }
+    }
+    for failure in &failures {
+        warn!("LAN pool: {failure}");
+    }
+    (found, failures)
 }
 
 /// Takes an address apart; `None` when its port is no port or its host is empty.

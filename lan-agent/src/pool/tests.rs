@@ -131,6 +131,7 @@ fn config(number: u8) -> Config {
         seed: u64::from(number),
         boot: 1,
         gossip: gossip::Config::lan(),
+        measuring: Measuring::On,
     }
 }
 
@@ -418,4 +419,44 @@ async fn a_newcomer_knows_a_large_pool_within_seconds() {
 fn config_name(node: &Node) -> String {
     let SocketAddr::V4(addr) = node.addr else { unreachable!("all are IPv4") };
     format!("n{}", addr.ip().octets()[3])
+}
+
+#[tokio::test(start_paused = true)]
+async fn nodes_measure_each_other_unless_they_are_told_not_to() {
+    let net = Net::default();
+    let one = net.start(1, |_| {});
+    let two = net.start(2, joining(1));
+    let idle = net.start(3, |config| {
+        joining(1)(config);
+        config.measuring = Measuring::Off;
+    });
+    let began = one.pool.coordinate();
+    assert_eq!((began, idle.pool.coordinate()), (Some(Coordinate::ORIGIN), None));
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    for node in [&one, &two] {
+        let found = node.pool.coordinate().unwrap();
+        assert!(found.error < Coordinate::ORIGIN.error, "{found:?}");
+    }
+    assert_eq!(idle.pool.coordinate(), None);
+    assert_eq!(idle.alive(), 3, "and it is in the pool all the same");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_no_member_gets_no_answer_to_a_ping() {
+    let net = Net::default();
+    let one = net.start(1, |_| {});
+    let _two = net.start(2, joining(1));
+    one.sees("n2", Some(Status::Alive)).await;
+    let mut exchange = topology::coordinate::exchange::Exchange::new(1);
+    let (_, ping) = exchange.ping(Duration::ZERO, &[one.addr]).unwrap();
+    let pongs = || {
+        let said = net.said.lock().unwrap();
+        said.iter().filter(|(from, packet)| *from == one.addr && packet.len() == 99).count()
+    };
+    for (from, answers) in [(addr(9), 0), (addr(2), 1)] {
+        let before = pongs();
+        net.deliver(from, one.addr, &[&[0], &ping[..]].concat());
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        assert_eq!(pongs() - before, answers, "{from}");
+    }
 }

@@ -115,7 +115,7 @@ impl Rig {
         let client = endpoint(&authority, me, Arc::new(ClientService));
         let (pool, publisher, orders) = pool::channel();
         publisher.publish(servers.iter().map(|(name, e)| member(name, e.local_addr())).collect());
-        let (caller, run) = RemoteCaller::new(dc(), client, pool, 7);
+        let (caller, run) = RemoteCaller::new(dc(), client, pool, None, 7);
         tokio::spawn(run);
         let changes = caller.0.see_members();
         caller.0.carry_out(changes).await;
@@ -131,6 +131,7 @@ fn ask(index: Option<u64>) -> Ask {
     Ask {
         dc: None,
         consistency: Consistency::Default,
+        max_stale: None,
         blocking: index.map(|index| Blocking { index, wait: Duration::from_secs(60) }),
         token: String::new(),
         trace: TraceId(Uuid::from_u128(1)),

@@ -99,6 +99,7 @@ async fn look(agent: &Agent, watch: &Watch, index: Option<u64>) -> Looked {
     let ask = Ask {
         dc: dc.filter(|dc| dc != own),
         consistency: if watch.stale { Consistency::Stale } else { Consistency::Default },
+        max_stale: None,
         blocking: index.map(|index| Blocking { index, wait }),
         token: watch.token.clone(),
         trace: agent.new_trace(),

@@ -56,10 +56,13 @@ impl Client {
 
     /// Makes a client that sends all requests over one connection (HTTP/2 without TLS).
     pub fn multiplexed(addr: SocketAddr) -> Self {
+        let mut connector = HttpConnector::new();
+        // Frames that wait for an acknowledgement of those before would look like a slow agent.
+        connector.set_nodelay(true);
         let inner = legacy::Client::builder(TokioExecutor::new())
             .retry_canceled_requests(false)
             .http2_only(true)
-            .build_http();
+            .build(connector);
         Self { addr, inner, patience: PATIENCE }
     }
 
@@ -120,6 +123,16 @@ impl Client {
         self.send(Method::PUT, path, body).await
     }
 
+    /// Sends a POST.
+    pub async fn post(&self, path: &str, body: impl Into<Bytes>) -> Result<Response> {
+        self.send(Method::POST, path, body).await
+    }
+
+    /// Sends a DELETE.
+    pub async fn delete(&self, path: &str) -> Result<Response> {
+        self.send(Method::DELETE, path, Bytes::new()).await
+    }
+
     /// Sets a key; the path may carry a query. `false`: a comparison failed.
     pub async fn kv_put(&self, path: &str, value: &str) -> Result<bool> {
         let response = self.put(&format!("/v1/kv/{path}"), value.to_owned()).await?;
@@ -177,5 +190,10 @@ impl Response {
     /// Returns `X-Consul-Index`.
     pub fn index(&self) -> u64 {
         self.header("x-consul-index").parse().unwrap_or_default()
+    }
+
+    /// Returns `X-Consul-LastContact`.
+    pub fn last_contact(&self) -> Duration {
+        Duration::from_millis(self.header("x-consul-lastcontact").parse().unwrap_or_default())
     }
 }

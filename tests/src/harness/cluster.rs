@@ -183,6 +183,17 @@ impl Cluster {
         }
     }
 
+    /// Returns an address of the cluster that no agent has: those of agents begin with 1.
+    ///
+    /// # Panics
+    /// When the agents have hosts of their own.
+    pub fn spare_host(&self, number: u8) -> IpAddr {
+        match &self.ground {
+            Ground::Loopback(block) | Ground::Relayed(block) => block.host(number),
+            Ground::Hosts(_) => panic!("agents on hosts of their own have no spare address"),
+        }
+    }
+
     /// Returns the file of the authority's certificate.
     pub fn ca_file(&self) -> PathBuf {
         self.dir.path().join("ca.pem")
@@ -218,11 +229,15 @@ impl Cluster {
         if self.agents[place].config["server"] == true {
             let first = |dc: &String| self.servers(dc).first().copied();
             let others: Vec<String> = self.datacenters().into_iter().filter(|d| *d != dc).collect();
-            let wan: Vec<String> = others
-                .iter()
-                .filter_map(first)
-                .map(|server| self.advertised(server).to_string())
-                .collect();
+            let ways = |server: usize| {
+                let gateways = self.agents[server].config["federation"]["gateways"].as_array();
+                let gateways = gateways.map(|all| all.iter().filter_map(Value::as_str));
+                match gateways {
+                    Some(gateways) => gateways.map(str::to_owned).collect(),
+                    None => vec![self.advertised(server).to_string()],
+                }
+            };
+            let wan: Vec<String> = others.iter().filter_map(first).flat_map(ways).collect();
             changes["retry_join_wan"] = json!(wan);
         }
         self.agents[place].configure(changes);

@@ -2,10 +2,7 @@
 
 use std::time::Duration;
 
-use tests::{
-    harness::{cluster::Cluster, until},
-    workload::Workload,
-};
+use tests::harness::{cluster::Cluster, until};
 
 use crate::dc1;
 
@@ -50,24 +47,4 @@ async fn a_minority_accepts_no_write_and_the_majority_goes_on() {
     })
     .await;
     assert_eq!(entry.expect("the majority acknowledged it").value, "yes");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn histories_over_partitions_of_every_server_are_linearizable() {
-    let mut cluster = Cluster::plan_relayed(&dc1(3, 0)).await;
-    cluster.launch().await;
-    let workload = Workload::start(cluster.agents.iter().cycle().take(6), "load/", 4);
-    for place in 0..3 {
-        let host = cluster.agents[place].host;
-        cluster.relay.as_ref().unwrap().isolate(&[host]);
-        let leader = cluster.leader("dc1", Some(place)).await;
-        let client = cluster.agents[leader].client();
-        until(AGAIN_MAX, "the majority accepts writes", async || {
-            client.kv_put("round", "1").await.map(drop).map_err(|error| format!("{error:#}"))
-        })
-        .await;
-        cluster.relay.as_ref().unwrap().heal();
-        cluster.ready().await;
-    }
-    workload.finish(&cluster.agents[0]).await;
 }

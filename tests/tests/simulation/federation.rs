@@ -10,7 +10,11 @@ use tests::{
 };
 use tokio::{task::JoinSet, time::Instant};
 use topology::Status;
-use wan_federation::{Degradation, ForwardError, Health};
+use wan_federation::{
+    Degradation, ForwardError, Health,
+    removal::Wish,
+    timeline::{Event, Kind, merge},
+};
 
 /// Promise P2: a lost datacenter is known everywhere.
 const KNOWN_WITHIN: Duration = Duration::from_secs(5);
@@ -311,4 +315,68 @@ fn the_same_seed_gives_the_same_packets() {
     };
     assert_eq!(run(7), run(7));
     assert_ne!(run(7).hash, run(8).hash);
+}
+
+#[test]
+fn timelines_of_all_servers_tell_of_a_loss_and_a_return_in_one_order() {
+    simulate(async {
+        let mut globe = world(3, 3, Link::WAN).await;
+        let about = datacenter(2);
+        let told = async |globe: &Globe, kind: Kind, text: &str| {
+            let mut all = Vec::new();
+            for place in globe.outside(2) {
+                all.extend(globe.at(place).events().await.expect("it runs"));
+            }
+            let merged = merge(all);
+            assert!(merged.is_sorted_by_key(|event| event.time_ms), "clocks are one here");
+            let says = |event: &&Event| event.kind == kind.as_str() && event.text.contains(text);
+            let of = merged.iter().filter(|event| event.about == about).filter(says);
+            of.map(|event| (event.server.clone(), event.time_ms)).collect::<Vec<_>>()
+        };
+        let killed = globe.wall_ms();
+        globe.kill_datacenter(2);
+        globe.until(KNOWN_WITHIN, "the loss is known", |it| it.all_hold(2, Health::Lost)).await;
+        let outside: BTreeSet<_> = globe.outside(2).into_iter().map(Place::name).collect();
+        for (kind, text) in
+            [(Kind::Verdict, "-> lost: "), (Kind::Effect, "requests are no longer sent")]
+        {
+            let told = told(&globe, kind, text).await;
+            let by: BTreeSet<_> = told.iter().map(|(server, _)| server.clone()).collect();
+            assert_eq!((by, told.len()), (outside.clone(), outside.len()), "{told:?}");
+            let known = u64::try_from(KNOWN_WITHIN.as_millis()).unwrap();
+            assert!(told.iter().all(|(_, at)| (killed..=killed + known).contains(at)), "{told:?}");
+        }
+        globe.start_datacenter(2);
+        globe.until(SETTLED, "dc2 is back", Globe::is_well).await;
+        let told = told(&globe, Kind::Recovery, "").await;
+        let by: BTreeSet<_> = told.iter().map(|(server, _)| server.clone()).collect();
+        assert_eq!(by, outside, "{told:?}");
+    });
+}
+
+#[test]
+fn a_removed_datacenter_is_gone_everywhere_within_seconds_and_does_not_come_back_by_itself() {
+    seeds::spread(1..4, |seed| {
+        simulate(async move {
+            let mut globe = world(seed, 5, POOR).await;
+            globe.kill_datacenter(2);
+            globe.until(SETTLED, "the loss is known", |it| it.all_hold(2, Health::Lost)).await;
+            let from = globe.at(Place { dc: 1, server: 1 });
+            from.remove(datacenter(2), Wish::Remove).await.expect("it is lost");
+            let gone = |globe: &Globe| {
+                globe.outside(2).into_iter().all(|place| globe.held(place, 2).is_none())
+            };
+            let took = globe.until(TOLD_WITHIN, "dc2 is gone everywhere", gone).await;
+            println!("removed everywhere after {took:?}");
+            globe.start_datacenter(2);
+            let begin = Instant::now();
+            while begin.elapsed() < 2 * SETTLED {
+                assert!(gone(&globe), "it came back");
+                tokio::time::sleep(Duration::from_millis(500)).await;
+            }
+            let from = globe.at(Place { dc: 5, server: 3 });
+            from.remove(datacenter(2), Wish::Restore).await.expect("it is removed");
+            globe.until(SETTLED, "dc2 is back", Globe::is_well).await;
+        });
+    });
 }

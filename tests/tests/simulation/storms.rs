@@ -2,12 +2,13 @@
 //!
 //! Whoever is at a node writes, compares, deletes and reads all the time. Then the storm is over:
 //! every node, server or client agent, has to serve again, the servers have to hold the same, and the
-//! history has to be linearizable, which covers lost and doubled writes as well as stale reads.
+//! history has to be linearizable, which covers lost and doubled writes. Stale reads have to be no older
+//! than they say.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{
-        Arc, OnceLock,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -16,9 +17,8 @@ use std::{
 use lan_agent::{ask::Consistency, caller::Caller};
 use tests::{
     asking::Asking,
-    credentials::Credentials,
     datacenter::Site,
-    fabric::Trace,
+    fabric::{Clock, Trace},
     linearizable::Call,
     seeds,
     storm::{Kind, Season, Storm, Weather},
@@ -60,12 +60,6 @@ const KINDS: [Kind; 16] = [
     Kind::Full,
 ];
 
-/// Certificates are made once: their contents differ, their lengths don't.
-fn credentials() -> Arc<Credentials> {
-    static CREDENTIALS: OnceLock<Arc<Credentials>> = OnceLock::new();
-    CREDENTIALS.get_or_init(Arc::default).clone()
-}
-
 /// Says what the weather was when a run fails.
 struct Report<'a>(&'a Storm);
 
@@ -79,12 +73,12 @@ impl Drop for Report<'_> {
 
 fn site(seed: u64, servers: usize, record: &Record) -> Site {
     let record = record.clone();
-    let resident = move |node: usize, starts: u64, caller: Arc<dyn Caller>| {
+    let resident = move |node: usize, starts: u64, caller: Arc<dyn Caller>, clock: Clock| {
         let (name, client) = ((node as u64) << 32 | starts, node);
         let seed = seed.rotate_left(32) ^ name;
-        Box::pin(record.clone().work(client, seed, Asking::new(caller, name))) as _
+        Box::pin(record.clone().work(client, seed, Asking::new(caller, name, clock))) as _
     };
-    Site::new(credentials(), servers, AGENTS, seed, Arc::new(resident))
+    Site::new(super::credentials(), servers, AGENTS, seed, Arc::new(resident))
 }
 
 /// Waits until every node has read and written every key.
@@ -92,12 +86,13 @@ fn everyone_is_served(site: &mut Site, record: &Record, most: Duration) {
     site.until(most, "everyone runs", |site| {
         (0..site.len()).all(|node| site.caller(node).is_some())
     });
-    let nodes: Vec<_> = (0..site.len()).filter_map(|node| site.caller(node)).collect();
+    let way = |node| site.caller(node).zip(site.clock(node));
+    let nodes: Vec<_> = (0..site.len()).filter_map(way).collect();
     let served = Arc::new(AtomicUsize::new(0));
-    for (node, caller) in nodes.iter().enumerate() {
+    for (node, (caller, clock)) in nodes.iter().enumerate() {
         let name = u64::MAX ^ (node as u64) << 32 ^ site.now().as_millis() as u64;
         let (store, record, served) =
-            (Asking::new(caller.clone(), name), record.clone(), served.clone());
+            (Asking::new(caller.clone(), name, *clock), record.clone(), served.clone());
         site.spawn(node, async move {
             let reading = Reading { consistency: Consistency::Consistent, beyond: None };
             for key in record.keys() {
@@ -116,15 +111,6 @@ fn everyone_is_served(site: &mut Site, record: &Record, most: Duration) {
 }
 
 fn simulated(seed: u64, servers: usize) -> (Trace, BTreeMap<String, Vec<Call>>) {
-    #[allow(clippy::disallowed_methods)]
-    if let Ok(level) = std::env::var("STORM_LOG") {
-        let _ = tracing_subscriber::fmt()
-            .with_env_filter(level)
-            .without_time()
-            .with_ansi(false)
-            .with_writer(std::io::stderr)
-            .try_init();
-    }
     let season = Season {
         servers,
         agents: AGENTS,
@@ -166,15 +152,18 @@ fn histories_of_storms_over_three_servers_are_linearizable() {
 
 #[test]
 fn histories_of_storms_over_five_servers_are_linearizable() {
-    seeds::spread(100..120, |seed| drop(simulated(seed, 5)));
+    seeds::spread(100..116, |seed| drop(simulated(seed, 5)));
 }
 
+/// Contents of packets differ, as keys are drawn anew; nothing that happens may depend on them.
 #[test]
 fn the_same_seed_gives_the_same_bytes() {
-    for seed in 1000..1002 {
+    let hashes = Mutex::new(BTreeSet::new());
+    seeds::spread(1000..1002, |seed| {
         let (one, other) = (simulated(seed, 3), simulated(seed, 3));
         assert_eq!(one.1, other.1, "seed {seed}: the clients saw something else");
         assert_eq!(one.0, other.0, "seed {seed}: the packets differ");
-    }
-    assert_ne!(simulated(1000, 3).0.hash, simulated(1001, 3).0.hash);
+        let new = hashes.lock().unwrap().insert(one.0.hash);
+        assert!(new, "seed {seed}: what another seed did");
+    });
 }

@@ -76,6 +76,7 @@ impl Engine {
     pub(super) fn duties(&mut self, out: &mut Vec<Output>) {
         self.knock_at_seeds(out);
         self.knock_at_failed(out);
+        self.review_rivals(out);
         self.ask_unknown(out);
         self.pull(out);
         self.reap(out);

@@ -89,7 +89,9 @@ impl Engine {
 
     /// Takes a record; returns its name if it was news.
     fn accept(&mut self, record: &Record, out: &mut Vec<Output>) -> Option<String> {
-        match self.roster.accept(record) {
+        let gone = self.roster.make_way(record, self.now);
+        self.forgotten(gone, out);
+        match self.roster.accept(record, self.now) {
             Accepted::Stale => None,
             Accepted::Mine => {
                 self.refute(record.stamp, out);
@@ -99,7 +101,15 @@ impl Engine {
                 self.refuse(&record.profile, reason, out);
                 None
             }
+            Accepted::Rival(rival) => {
+                if self.roster.keep_out(rival.clone(), record.stamp) {
+                    out.push(Output::Event(Event::Rival(rival)));
+                }
+                None
+            }
             Accepted::News { key, displaced } => {
+                let let_in = self.roster.let_in(record.profile.addr);
+                out.extend(let_in.map(|rival| Output::Event(Event::RivalGone(rival))));
                 self.believe(record.profile.addr, record.stamp, out);
                 self.judge(&key, out);
                 if let Some(displaced) = displaced {
@@ -177,7 +187,7 @@ impl Engine {
 
     /// Merges the full state of another member.
     pub(super) fn sync(&mut self, state: &[u8], out: &mut Vec<Output>) {
-        let Ok(state::Read { lines, unreadable, why }) = state::decode(state) else {
+        let Ok(state::Read { lines, removals, unreadable, why }) = state::decode(state) else {
             self.nonsense += 1;
             return;
         };
@@ -185,6 +195,7 @@ impl Engine {
         if unreadable > 0 {
             out.push(Output::Event(Event::Unreadable { records: unreadable, why }));
         }
+        self.hear_removals(removals, out);
         // Farewells first, so that nobody who left is held for failed in between.
         let (staying, gone): (Vec<_>, Vec<_>) =
             lines.into_iter().partition(|line| line.record.stamp.word == Word::Stays);

@@ -13,19 +13,24 @@
 //! A name belongs to the node that had it first, until that node is silent or another one was
 //! started at its address. An address belongs to the latest start that claimed it.
 
+mod cluster;
+mod removed;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
     time::Duration,
 };
 
+pub(crate) use self::removed::Dropped;
 use crate::member::{Member, Role, Status};
 
 use super::{
-    Event, Refusal,
+    Event, Refusal, Rival,
     config::Scope,
     identity::Identity,
     record::{Record, RecordHead, Stamp, Word},
+    removal::Removals,
 };
 
 /// Most members that a roster holds: four times the largest pool that is planned for, so that a
@@ -53,6 +58,8 @@ pub(crate) struct Entry {
     pub(crate) stamp: Stamp,
     /// When to forget it, while it is silent.
     pub(crate) reap_at: Option<Duration>,
+    /// Since when this node has held it for silent.
+    silent_since: Option<Duration>,
     /// What others were told of it last.
     told: Told,
 }
@@ -69,6 +76,10 @@ enum Told {
 }
 
 impl Entry {
+    fn new(member: Member, stamp: Stamp, told: Told) -> Self {
+        Self { member, stamp, reap_at: None, silent_since: None, told }
+    }
+
     /// Tells whether others know of it; it is kept only to remember that it was pruned otherwise.
     fn is_shown(&self) -> bool {
         self.told != Told::Nothing
@@ -122,6 +133,8 @@ pub(crate) enum Accepted {
     Mine,
     /// Its member is not let in.
     Refused(Refusal),
+    /// Nor is this one, because another cluster has its datacenter's name.
+    Rival(Rival),
     /// It was taken. Both names are to be judged.
     News {
         /// Whose record it is.
@@ -144,6 +157,8 @@ pub(crate) struct Roster {
     /// Addresses that answer, but whose profile isn't known.
     unknown: BTreeSet<SocketAddr>,
     refused: BTreeSet<SocketAddr>,
+    rivals: BTreeMap<SocketAddr, cluster::Kept>,
+    removals: Removals,
     alive: usize,
 }
 
@@ -153,8 +168,7 @@ impl Roster {
         let key = scope.key(&me.profile);
         let owners = BTreeMap::from([(me.profile.addr, key.clone())]);
         let member = Member { profile: me.profile, status: Status::Alive };
-        let entry =
-            Entry { member, stamp: me.stamp, reap_at: None, told: Told::All(Status::Alive) };
+        let entry = Entry::new(member, me.stamp, Told::All(Status::Alive));
         Self {
             scope,
             me: key.clone(),
@@ -164,6 +178,8 @@ impl Roster {
             peers: BTreeMap::new(),
             unknown: BTreeSet::new(),
             refused: BTreeSet::new(),
+            rivals: BTreeMap::new(),
+            removals: Removals::default(),
             alive: 1,
         }
     }
@@ -250,7 +266,8 @@ impl Roster {
         let Identity { addr, boot } = identity;
         self.peers.insert(addr, Peer { boot, active });
         let owner = self.owners.get(&addr).cloned();
-        if active && owner.is_none() && !self.refused.contains(&addr) {
+        let is_kept_out = self.refused.contains(&addr) || self.rivals.contains_key(&addr);
+        if active && owner.is_none() && !is_kept_out {
             self.unknown.insert(addr);
         } else {
             self.unknown.remove(&addr);
@@ -258,17 +275,20 @@ impl Roster {
         owner
     }
 
-    /// Takes a record, unless it is old or its member is not let in.
-    pub(crate) fn accept(&mut self, record: &Record) -> Accepted {
+    /// Takes a record, unless it is old or its member is not let in. [`Roster::make_way`] comes first.
+    pub(crate) fn accept(&mut self, record: &Record, now: Duration) -> Accepted {
         if let Some(refusal) = self.refusal(record) {
             return Accepted::Refused(refusal);
+        }
+        if let Some(accepted) = self.weigh_cluster(record, now) {
+            return accepted;
         }
         let key = self.scope.key(&record.profile);
         let verdict = match self.entries.get(&key) {
             Some(known) if known.member.profile.id == record.profile.id => {
                 self.compare(&key, known, record)
             }
-            Some(known) => self.contest(known, record),
+            Some(known) => self.contest(known, record, now),
             None if self.entries.len() >= MEMBERS_MAX => Some(Accepted::Refused(Refusal::PoolFull)),
             None => None,
         };
@@ -290,7 +310,7 @@ impl Roster {
     }
 
     /// Weighs a record against the known one of another node of that name.
-    fn contest(&self, known: &Entry, record: &Record) -> Option<Accepted> {
+    fn contest(&self, known: &Entry, record: &Record, now: Duration) -> Option<Accepted> {
         if record.profile.addr == known.member.profile.addr && record.stamp.boot > known.stamp.boot
         {
             // What answers there is not the holder any more, but started after it.
@@ -300,6 +320,8 @@ impl Roster {
         match (holder_answers, self.is_rival(known, record)) {
             (true, true) => Some(Accepted::Refused(Refusal::NameTaken)),
             (true, false) => Some(Accepted::Stale),
+            // It may be held for failed by mistake. Whoever wants its name is asked again.
+            (false, true) if self.keeps_name(known, record, now) => Some(Accepted::Stale),
             (false, true) => None,
             (false, false) => {
                 let later = record.claim(&known.record()).is_gt();
@@ -321,6 +343,7 @@ impl Roster {
                 Some(Refusal::ForeignDatacenter)
             }
             Scope::Wan if record.profile.role != Role::Server => Some(Refusal::NotAServer),
+            Scope::Wan if self.is_removed(&record.profile.dc) => Some(Refusal::DatacenterRemoved),
             Scope::Lan | Scope::Wan => None,
         }
     }
@@ -341,8 +364,7 @@ impl Roster {
             None => {
                 // Judged before anybody is told of it.
                 let member = Member { profile: profile.clone(), status: Status::Left };
-                let entry = Entry { member, stamp, reap_at: None, told: Told::Nothing };
-                self.entries.insert(key.to_owned(), entry);
+                self.entries.insert(key.to_owned(), Entry::new(member, stamp, Told::Nothing));
             }
         }
         let owner = self.owners.get(&profile.addr);
@@ -400,6 +422,7 @@ impl Roster {
             (false, None) => Some(now + self.reap_after),
             (false, known) => known,
         };
+        entry.silent_since = (!answers).then(|| entry.silent_since.unwrap_or(now));
         let event = entry.tell();
         match (was_alive, status == Status::Alive) {
             (false, true) => self.alive += 1,

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize, de::IgnoredAny};
 use super::{
     packet::Nonsense,
     record::Record,
+    removal::{REMOVALS_MAX, Removal},
     roster::{Entry, MEMBERS_MAX},
     swim::{self, Standing},
 };
@@ -35,6 +36,13 @@ pub(crate) struct Line {
     /// For how long it has been silent, in seconds; nothing for those who answer.
     #[serde(default)]
     pub(crate) silent_secs: Option<u64>,
+}
+
+/// What was said of a removed datacenter, among the members of a full state: versions that don't
+/// know it pass over it.
+#[derive(Debug, Serialize, Deserialize)]
+struct RemovalLine {
+    removal: Removal,
 }
 
 /// A SWIM standing on the wire.
@@ -67,14 +75,22 @@ impl Life {
     }
 }
 
+/// A line of a full state as it is written.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Written {
+    Member(Line),
+    Removal(RemovalLine),
+}
+
 /// Writes a full state.
 pub(crate) fn encode<'a>(
     entries: impl Iterator<Item = &'a Entry>,
+    removals: impl Iterator<Item = &'a Removal>,
     standings: &BTreeMap<SocketAddr, Standing>,
-    reap_after: Duration,
-    now: Duration,
+    (reap_after, now): (Duration, Duration),
 ) -> Bytes {
-    let lines: Vec<Line> = entries
+    let lines = entries
         .map(|entry| Line {
             record: entry.record(),
             life: standings.get(&entry.member.profile.addr).map(Life::of),
@@ -82,7 +98,9 @@ pub(crate) fn encode<'a>(
                 .reap_at
                 .map(|at| reap_after.saturating_sub(at.saturating_sub(now)).as_secs()),
         })
-        .collect();
+        .map(Written::Member);
+    let removals = removals.cloned().map(|removal| Written::Removal(RemovalLine { removal }));
+    let lines: Vec<Written> = lines.chain(removals).collect();
     let mut bytes = vec![VERSION];
     // Writing to memory what is made of plain values can't fail.
     let _written = rmp_serde::encode::write_named(&mut bytes, &lines);
@@ -94,6 +112,8 @@ pub(crate) fn encode<'a>(
 pub(crate) struct Read {
     /// The lines that this version understands.
     pub(crate) lines: Vec<Line>,
+    /// What was said of removed datacenters.
+    pub(crate) removals: Vec<Removal>,
     /// How many were left out.
     pub(crate) unreadable: usize,
     /// What was wrong with the first of those.
@@ -105,7 +125,10 @@ impl Read {
         let why = match rmp_serde::from_slice::<Line>(bytes) {
             Ok(line) if line.record.is_bounded() => return self.lines.push(line),
             Ok(_) => "a text is too long".to_owned(),
-            Err(error) => error.to_string(),
+            Err(error) => match rmp_serde::from_slice::<RemovalLine>(bytes) {
+                Ok(line) => return self.removals.push(line.removal),
+                Err(_) => error.to_string(),
+            },
         };
         self.unreadable += 1;
         if self.why.is_empty() {
@@ -119,7 +142,7 @@ impl Read {
 pub(crate) fn decode(bytes: &[u8]) -> Result<Read, Nonsense> {
     let Some((&VERSION, rest)) = bytes.split_first() else { return Err(Nonsense) };
     let (count, mut rest) = split_array(rest).ok_or(Nonsense)?;
-    if count > MEMBERS_MAX {
+    if count > MEMBERS_MAX + REMOVALS_MAX {
         return Err(Nonsense);
     }
     let mut read = Read::default();

@@ -1,6 +1,8 @@
 //! Pools of engines in virtual time: join, kill, leave, partition, restart, loss, nonsense.
 
+mod cluster;
 mod network;
+mod removal;
 mod wire;
 
 use std::net::SocketAddr;

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use topology::{NodeName, Profile};
 use tracing::debug;
 
-use crate::{inbox::Message, sight::SIGHT};
+use crate::{gateways, inbox::Message, sight::SIGHT};
 
 /// How long telling a fellow server may take: after that, it is told everything anew.
 const TELL_MAX: Duration = Duration::from_secs(1);
@@ -31,6 +31,7 @@ pub(crate) struct Lan {
 #[derive(PartialEq, Eq)]
 struct Fellow {
     target: Target,
+    /// The address by which the WAN pool knows it.
     wan: Option<SocketAddr>,
 }
 
@@ -43,7 +44,8 @@ impl Lan {
     pub(crate) fn follow(&mut self, servers: &[Profile]) {
         let fellow = |profile: &Profile| {
             let target = Target::server(&profile.dc, &profile.name, profile.link?);
-            Some((profile.name.clone(), Fellow { target, wan: profile.wan }))
+            let wan = gateways::in_pool(profile).map(|(known, _)| known);
+            Some((profile.name.clone(), Fellow { target, wan }))
         };
         let others = servers.iter().filter(|profile| profile.name != self.me);
         let fellows: BTreeMap<_, _> = others.filter_map(fellow).collect();

@@ -123,6 +123,8 @@ impl World {
             inside: Arc::new(Fake::default()),
             inbox: mpsc::channel(1).0,
             row: Arc::default(),
+            removals: Arc::default(),
+            rivals: Arc::default(),
             metrics: Arc::new(Metrics::resolve()),
             forwarder: Arc::default(),
         };
@@ -173,6 +175,8 @@ impl World {
             gossip: gossip::Config::wan(),
             seed: boot,
             boot,
+            wall_ms: 1_700_000_000_000,
+            removed: Vec::new(),
             randomness: Randomness::System,
             detours: Detours::On,
         };
@@ -342,7 +346,7 @@ async fn who_has_no_right_certificate_is_not_heard() {
     let strangers = [
         // A server by an authority that nobody trusts, and a client by the right one.
         (foreign.endpoint(Role::Server, &world), "issued by no authority that is trusted here"),
-        (world.endpoint(Role::Client, &world), "expected a server"),
+        (world.endpoint(Role::Client, &world), "only servers may ask here"),
     ];
     let members = world.at("a1").members();
     for ((endpoint, run), reason) in strangers {
@@ -354,6 +358,8 @@ async fn who_has_no_right_certificate_is_not_heard() {
             let error = endpoint.call(&to, Request { kind, deadline, body }).await.unwrap_err();
             assert!(error.had_no_effect() && error.to_string().contains(reason), "{error}");
         }
+        // Whether or not it is sent, nobody takes it for a member's.
+        let _ = endpoint.datagram(&to, Bytes::from_static(b"whatever"));
         run.abort();
     }
     assert_eq!(world.at("a1").members(), members);
@@ -456,4 +462,34 @@ async fn joining_says_how_many_answered_and_why_the_others_did_not() {
     assert!(error.to_string().contains(&nobody.to_string()), "{error}");
     let error = other.at("a1").force_leave("x.dc2", false).await.unwrap_err();
     assert!(matches!(error, PoolError::UnknownMember { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn whoever_is_said_to_be_refused_gets_no_requests_any_more() {
+    let mut world = World::with(&["a1", "b1"]);
+    let say = async |world: &World, name: &str, cluster: &str| {
+        let mut me = world.at(name).me().clone();
+        me.tags.insert(topology::member::CLUSTER_TAG.to_owned(), cluster.to_owned());
+        world.at(name).update(me).await.unwrap();
+    };
+    world.until("a1", "dc2", Health::Healthy).await;
+    say(&world, "b1", "the first").await;
+    let join = world.at("a1").me().addr.to_string();
+    world.start("b2", "127.0.0.1:0".parse().unwrap(), vec![join]);
+    let servers = |world: &World| {
+        let table = world.at("a1").0.board.table.load();
+        table.remotes["dc2"].servers.iter().map(|it| it.name.to_string()).collect::<Vec<_>>()
+    };
+    let mut changes = world.at("a1").changes();
+    while servers(&world).len() < 2 {
+        tokio::time::timeout(LIVENESS, changes.changed()).await.unwrap().unwrap();
+    }
+    say(&world, "b2", "the second").await;
+    let refused = async {
+        while world.at("a1").report().await.unwrap().refused.is_empty() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(LIVENESS, refused).await.unwrap();
+    assert_eq!(servers(&world), ["b1"]);
 }

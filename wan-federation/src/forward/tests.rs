@@ -10,13 +10,15 @@ use uuid::Uuid;
 
 use super::*;
 use crate::{
-    attempt::{CarryError, HEAR_MAX},
+    attempt::{CarryError, Errand, HEAR_MAX},
     demand::Demand,
+    detour,
     envelope::{Consistency, EnvelopeError},
     gate::Gates,
     journey::ATTEMPTS_MAX,
     routes::Reach,
     verdict::{Degradation, Verdict},
+    watch::{FAINT_MIN, QUIET_MIN},
     word::Word,
 };
 
@@ -27,6 +29,7 @@ enum Script {
     Slow(Duration),
     Hang,
     Fail(CarryError),
+    FailLate(Duration, CarryError),
 }
 
 struct Stage {
@@ -62,6 +65,10 @@ impl Carrier for Actors {
                     Ok(name)
                 }
                 Script::Fail(error) => Err(error),
+                Script::FailLate(time, error) => {
+                    tokio::time::sleep(time).await;
+                    Err(error)
+                }
                 Script::Hang => {
                     tokio::time::sleep_until(deadline).await;
                     Err(CarryError::Deadline)
@@ -238,6 +245,77 @@ async fn a_datacenter_that_falls_silent_fails_without_a_second_attempt() {
     assert!(error.to_string().contains("fell silent"), "{error}");
     assert_eq!(error.effect(), Effect::Unknown);
     assert_eq!(start.elapsed(), Duration::from_millis(1500));
+}
+
+/// Lets the servers of dc2 fall silent as they do when all die just after a request was sent.
+async fn hush(stage: &Stage) {
+    tokio::time::sleep(FAINT_MIN).await;
+    stage.hear_all_of_dc2(Reach::Faint);
+    tokio::time::sleep(QUIET_MIN - FAINT_MIN).await;
+    stage.hear_all_of_dc2(Reach::Quiet);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_detour_is_tried_while_the_direct_way_is_in_doubt() {
+    let stage = Stage::with_neighbour(Health::Healthy, Detours::On);
+    stage.script("b1", Script::Hang);
+    let start = Instant::now();
+    let (forwarded, ()) = tokio::join!(
+        async {
+            let forwarded = stage.forwarder.forward(envelope(Consistency::Any, 300)).await;
+            (forwarded.unwrap(), start.elapsed())
+        },
+        hush(&stage),
+    );
+    assert_eq!((forwarded.0.answer, forwarded.1), (Bytes::from_static(b"c1"), FAINT_MIN));
+    assert_eq!(forwarded.0.path.len(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_direct_answer_counts_when_it_comes_first_after_all() {
+    let stage = Stage::with_neighbour(Health::Healthy, Detours::On);
+    stage.script("b1", Script::Slow(FAINT_MIN * 3 / 2));
+    stage.script("c1", Script::Hang);
+    let ask = stage.forward(envelope(Consistency::Any, 300));
+    let (answer, ()) = tokio::join!(ask, hush(&stage));
+    assert_eq!(answer.unwrap(), "b1");
+    assert_eq!(stage.asked(), ["b1", "c1"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_in_doubt_elsewhere_too_costs_less_than_two_seconds() {
+    let neighbours = ["c1", "c2", "c3", "c4", "c5", "c6", "c7", "c8"];
+    let stage = Stage::with(Health::Healthy, Detours::On, &neighbours);
+    ["b1", "b2"].into_iter().for_each(|it| stage.script(it, Script::Hang));
+    // Whoever passes a request on notices as late as the one who asks.
+    let lost = CarryError::Lost("missed a heartbeat".to_owned());
+    let late = |it| stage.script(it, Script::FailLate(FAINT_MIN, lost.clone()));
+    neighbours.into_iter().for_each(late);
+    let start = Instant::now();
+    let (answer, ()) = tokio::join!(
+        async {
+            let answer = stage.forward(envelope(Consistency::Any, 300)).await;
+            (answer, start.elapsed())
+        },
+        hush(&stage),
+    );
+    let (answer, took) = answer;
+    assert_eq!(answer.unwrap_err().effect(), Effect::Unknown);
+    assert!(took < Duration::from_secs(2), "{took:?}");
+    assert_eq!(stage.asked().len(), 1 + neighbours.len());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_blocking_query_takes_a_detour_only_when_its_server_fell_silent() {
+    let stage = Stage::with_neighbour(Health::Healthy, Detours::On);
+    stage.script("b1", Script::Hang);
+    let envelope = Envelope { waits: true, ..envelope(Consistency::Any, 300) };
+    let start = Instant::now();
+    let (answer, ()) = tokio::join!(
+        async { (stage.forward(envelope).await.unwrap(), start.elapsed()) },
+        hush(&stage),
+    );
+    assert_eq!(answer, (Bytes::from_static(b"c1"), QUIET_MIN));
 }
 
 #[tokio::test(start_paused = true)]

@@ -68,7 +68,7 @@ fn pool(me: &Profile) -> Pool {
     };
     let (endpoint, _run) = Endpoint::bind(config, &sockets::Kernel, Arc::new(Deaf)).unwrap();
     let engine = Engine::new(gossip::Config::wan(), me.clone(), 1, 1);
-    Pool::new(engine, endpoint, me, Instant::now(), Arc::default())
+    Pool::new(engine, endpoint, me, Instant::now(), &Board::new(1))
 }
 
 /// What a server that knows a pool says to one of it when it leaves.

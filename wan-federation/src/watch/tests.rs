@@ -1,5 +1,8 @@
 //! The watch over one other datacenter, from silence to verdict and back, by values alone.
 
+mod endurance;
+mod model;
+
 use topology::{NodeId, Role};
 
 use super::*;

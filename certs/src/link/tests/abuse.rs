@@ -37,7 +37,7 @@ async fn scene() -> Scene {
     let bad = identity("dc1", Role::Client, "bad");
     let keys = keys(bundle(&ca, &bad, &[&ca]));
     let socket = fabric.udp("10.0.0.9:0".parse().unwrap()).unwrap();
-    let settings = transport::endpoint(&keys, &mut SmallRng::seed_from_u64(9));
+    let settings = transport::endpoint(&bad, &keys, &mut SmallRng::seed_from_u64(9));
     let runtime = std::sync::Arc::new(TokioRuntime);
     let quic = quinn::Endpoint::new_with_abstract_socket(settings, None, socket, runtime).unwrap();
     let target = node.target();

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use super::nodes::{ECHO, HANG, LENGTH, REFUSE, fabric, pair};
 use crate::{
     error::{CallError, DatagramError, DialError},
+    fabric::Fabric,
     link::{DEADLINE_MAX, REQUEST_LEN_MAX, Request},
 };
 
@@ -69,6 +70,19 @@ async fn a_call_ends_at_its_deadline_on_both_sides() {
     assert!(!error.had_no_effect());
     b.service.dropped.notified().await;
     assert!(began.elapsed() < Duration::from_millis(320), "{:?}", began.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_finds_the_deadline_passed_a_little_sooner_has_not_given_up() {
+    let (a, b) = pair(&Fabric::new(Duration::ZERO));
+    a.ask(&b, ECHO, b"").await.unwrap();
+    // What is left of a millisecond is not told to the peer, which is nearer than that.
+    for micros in (0..1000).step_by(100) {
+        let deadline = Instant::now() + Duration::from_millis(30) + Duration::from_micros(micros);
+        let request = Request { kind: HANG, deadline, body: Bytes::new() };
+        let error = a.endpoint.call(&b.target(), request).await.unwrap_err();
+        assert!(matches!(error, CallError::Deadline { sent: true }), "{micros}: {error}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

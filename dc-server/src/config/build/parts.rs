@@ -3,13 +3,16 @@
 use std::time::Duration;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use topology::Role;
+use lan_agent::ask::feed::{PREFIX_LEN_MAX, PREFIXES_MAX};
+use topology::{Role, member::LABEL_LEN_MAX};
+use wan_federation::gateways::{self, GATEWAYS_MAX};
 
 use super::{Build, Pool};
 use crate::config::{
-    agent::{Autopilot, GossipKey, Join, Leave, Log, Raft},
+    agent::{Autopilot, Federation, GossipKey, Join, Leave, Log, Raft},
     error::Problem,
 };
+use crate::mirror::rule::Bounds;
 
 /// Time between two attempts to join a pool.
 const RETRY_INTERVAL: Duration = Duration::from_secs(30);
@@ -83,6 +86,64 @@ impl Build<'_> {
             }
         };
         Raft { multiplier, snapshot_threshold: self.count("raft_snapshot_threshold") }
+    }
+
+    pub(super) fn federation(&mut self) -> Federation {
+        let defaults = Bounds::default();
+        let settings = self.settings;
+        let time = |path, default| settings.duration(path).unwrap_or(default);
+        Federation {
+            detours: settings.bool("federation.detours").unwrap_or(true),
+            gateways: self.gateways(),
+            mirrors: settings.bool("federation.mirrors").unwrap_or(true),
+            mirror_kv: self.mirror_kv(),
+            mirror_max_age: time("federation.mirror_max_age", defaults.fresh),
+            max_stale: time("federation.max_stale", defaults.stale),
+        }
+    }
+
+    fn gateways(&mut self) -> Vec<String> {
+        const PATH: &str = "federation.gateways";
+        let gateways = self.settings.texts(PATH);
+        let is_host = |it: &&String| {
+            !it.is_empty() && !it.contains(|c: char| c == ',' || c == '=' || c.is_whitespace())
+        };
+        if let Some(bad) = gateways.iter().find(|it| !is_host(it)).cloned() {
+            self.bad(PATH, "hosts, or hosts with ports", format!("{bad:?}"));
+        }
+        if gateways.len() > GATEWAYS_MAX {
+            let found = format!("{} of them", gateways.len());
+            self.bad(PATH, format!("at most {GATEWAYS_MAX} gateways"), found);
+        }
+        // They are told to all others in one short text.
+        let len = gateways::tag(&gateways).len();
+        if len > LABEL_LEN_MAX {
+            let expected =
+                format!("at most {LABEL_LEN_MAX} characters in all: give one name to several");
+            self.bad(PATH, expected, len.to_string());
+        }
+        gateways
+    }
+
+    /// Returns the prefixes that are mirrored, without those that are below another one.
+    fn mirror_kv(&mut self) -> Vec<String> {
+        const PATH: &str = "federation.mirror_kv";
+        let mut prefixes = self.settings.texts(PATH);
+        if let Some(long) = prefixes.iter().find(|prefix| prefix.len() > PREFIX_LEN_MAX) {
+            let found = format!("one of {} bytes", long.len());
+            self.bad(PATH, format!("prefixes of at most {PREFIX_LEN_MAX} bytes"), found);
+        }
+        if let Some(slash) = prefixes.iter().find(|prefix| prefix.starts_with('/')).cloned() {
+            self.bad(PATH, "prefixes of keys, which do not start with a slash", slash);
+        }
+        prefixes.sort();
+        // After sorting, what is below a prefix comes right after it.
+        prefixes.dedup_by(|prefix, before| prefix.starts_with(before.as_str()));
+        if prefixes.len() > PREFIXES_MAX {
+            let found = format!("{} of them", prefixes.len());
+            self.bad(PATH, format!("at most {PREFIXES_MAX} prefixes"), found);
+        }
+        prefixes
     }
 
     pub(super) fn autopilot(&mut self) -> Autopilot {

@@ -9,7 +9,10 @@ use lan_agent::{
 use serde_json::Value;
 
 use super::Build;
-use crate::config::agent::{Checks, Definitions};
+use crate::{
+    config::agent::{Checks, Definitions},
+    config_entry::Definition,
+};
 
 /// What is said of programs that nobody allowed.
 const NO_SCRIPTS: &str = "scripts are disabled on this agent; to enable, configure \
@@ -73,6 +76,10 @@ impl Build<'_> {
         }
         let watches = self.defined(["watches"], watches::definition::read);
         Definitions { services, checks, watches }
+    }
+
+    pub(super) fn config_entries(&mut self) -> Vec<Definition> {
+        self.defined(["config_entries.bootstrap"], Definition::of)
     }
 
     /// Reads what stands under a name for one or a name for many.

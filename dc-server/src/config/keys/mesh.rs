@@ -3,7 +3,7 @@
 use super::{
     Key,
     Kind::{Block, Bool, Duration, Raw, Secret, Text, TextMap, Texts},
-    LATER, MESH, ignored,
+    LATER, MESH, ignored, used,
 };
 
 pub(super) const KEYS: &[Key] = &[
@@ -24,8 +24,8 @@ pub(super) const KEYS: &[Key] = &[
     ignored("enable_xds_load_balancing", Bool, MESH),
     ignored("primary_gateways", Texts, LATER),
     ignored("primary_gateways_interval", Duration, LATER),
-    ignored("config_entries", Block, LATER),
-    ignored("config_entries.bootstrap", Raw, LATER),
+    used("config_entries", Block),
+    used("config_entries.bootstrap", Raw),
     ignored("enable_central_service_config", Bool, MESH),
     ignored("auto_encrypt", Block, AUTO),
     ignored("auto_encrypt.allow_tls", Bool, AUTO),

@@ -75,7 +75,7 @@ fn put(answers: &Answers, state: &mut State, index: u64, path: &str, body: &str)
         Err(DefinitionError::Malformed(_)) => return "400".to_owned(),
         Err(DefinitionError::Invalid(_)) => return "500".to_owned(),
     };
-    let answer = match Op::from_question(&question) {
+    let answer = match Op::from_question(&question).unwrap() {
         None => answers.answer(&state.clone().into(), &question),
         Some(op) => {
             let command = Command::new(None, &op);

@@ -232,7 +232,7 @@ fn filter(subject: &Subject) -> &'static str {
     match subject {
         Subject::Nodes => "Meta contains x or Node == b",
         Subject::Node(_) | Subject::NodeServices(_) => "Port == 80 or Tags is empty",
-        Subject::Services | Subject::Address(_) => "",
+        Subject::Services | Subject::Address(_) | Subject::Query(_) => "",
         Subject::Service(_) => "NodeMeta contains x or ServiceTags is empty",
         Subject::NodeChecks(_) | Subject::ServiceChecks(_) | Subject::State(_) => {
             "ServiceTags is empty or Status != passing"

@@ -54,7 +54,8 @@ fn members() -> Members<u64, Peer> {
 /// Has a connection send something, and shows its kind and bytes.
 async fn sent(send: impl AsyncFnOnce(&mut Connection)) -> (u16, Bytes) {
     let wire = Arc::new(Kept::default());
-    let mut network = Network::new(wire.clone(), Store::new(Arc::new(Memory::default())));
+    let mut network =
+        Network::new(wire.clone(), Store::new(Arc::new(Memory::default())), Myself::default());
     let mut connection = network.new_client(1, &peer()).await;
     send(&mut connection).await;
     let mut kept = wire.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -104,7 +105,7 @@ async fn bytes_of_entries_to_append_stay_as_they_are() {
     })
     .await;
     assert_eq!(kind, 16);
-    expect![[r#"\x84\xa4vote\x82\xa9leader_id\x82\xa4term\x03\xa7node_id\x07\xa9committed\xc3\xabprev_log_id\x82\xa9leader_id\x82\xa4term\x03\xa7node_id\x07\xa5index\x03\xa7entries\x93\x82\xa6log_id\x82\xa9leader_id\x82\xa4term\x03\xa7node_id\x07\xa5index\x04\xa7payload\xa5Blank\x82\xa6log_id\x82\xa9leader_id\x82\xa4term\x03\xa7node_id\x07\xa5index\x05\xa7payload\x81\xa6Normal\x83\xa1r\xc4\x10\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\xa1k\x01\xa1b\xc4\x10\x82\xa3key\xa1k\xa5value\xc4\x01v\x82\xa6log_id\x82\xa9leader_id\x82\xa4term\x03\xa7node_id\x07\xa5index\x06\xa7payload\x81\xaaMembership\x82\xa7configs\x91\x91\x01\xa5nodes\x81\x01\x82\xa4name\xa2s1\xa4addr\x81\xa2V4\x92\x94\n\x00\x00\x01\xcd l\xadleader_commit\x82\xa9leader_id\x82\xa4term\x03\xa7node_id\x07\xa5index\x02"#]].assert_eq(&text(&bytes));
+    expect![[r#"\x85\xa4vote\x82\xa9leader_id\x82\xa4term\x03\xa7node_id\x07\xa9committed\xc3\xabprev_log_id\x82\xa9leader_id\x82\xa4term\x03\xa7node_id\x07\xa5index\x03\xa7entries\x93\x82\xa6log_id\x82\xa9leader_id\x82\xa4term\x03\xa7node_id\x07\xa5index\x04\xa7payload\xa5Blank\x82\xa6log_id\x82\xa9leader_id\x82\xa4term\x03\xa7node_id\x07\xa5index\x05\xa7payload\x81\xa6Normal\x83\xa1r\xc4\x10\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\xa1k\x01\xa1b\xc4\x10\x82\xa3key\xa1k\xa5value\xc4\x01v\x82\xa6log_id\x82\xa9leader_id\x82\xa4term\x03\xa7node_id\x07\xa5index\x06\xa7payload\x81\xaaMembership\x82\xa7configs\x91\x91\x01\xa5nodes\x81\x01\x82\xa4name\xa2s1\xa4addr\x81\xa2V4\x92\x94\n\x00\x00\x01\xcd l\xadleader_commit\x82\xa9leader_id\x82\xa4term\x03\xa7node_id\x07\xa5index\x02\xa7sent_us\x01"#]].assert_eq(&text(&bytes));
     let read: AppendEntriesRequest<TypeConfig> = rmp_serde::from_slice(&bytes).unwrap();
     assert_eq!(read.entries, entries());
 }

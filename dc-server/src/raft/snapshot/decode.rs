@@ -7,15 +7,19 @@ use lan_agent::{
 use serde::de::DeserializeOwned;
 
 use super::{
-    CHECKS, END, FRAME_HEAD_LEN, FRAME_LEN_MAX, GROUPS, HEADER, Header, KEYS, KeyRow, MAGIC, NODES,
-    OPTIONAL, REQUESTS, SERVICES, Sum, TOMBSTONES, TombstoneRow, checksum, columns::Columns,
+    CHECKS, CONFIG_ENTRIES, COORDINATES, END, FRAME_HEAD_LEN, FRAME_LEN_MAX, GROUPS, HEADER,
+    Header, KEYS, MAGIC, NODES, OPTIONAL, QUERIES, REQUESTS, SERVICES, Sum, TOMBSTONES, checksum,
+    columns::Columns,
 };
 use crate::{
     raft::protocol::SnapshotMeta,
     state::{
         State,
         catalog::{Catalog, GroupRow, NodeRow, RecordRow},
-        kv::{Entry, Table},
+        config_entries::{self, EntryRow},
+        coordinates,
+        kv::{KeyRow, Table, TombstoneRow},
+        prepared_queries::{self, QueryRow},
         requests::{Recent, Remembered},
     },
 };
@@ -40,6 +44,9 @@ pub struct Decoder {
     header: Option<Header>,
     kv: Table,
     catalog: Catalog,
+    config_entries: config_entries::Table,
+    coordinates: coordinates::Table,
+    queries: prepared_queries::Table,
     requests: Vec<(RequestId, Remembered)>,
     sum: Sum,
 }
@@ -62,12 +69,19 @@ impl Decoder {
         let Some(header) = self.header else {
             return Err(FormatError { offset: self.offset, why: "no header".to_owned() });
         };
-        let (mut kv, mut catalog) = (self.kv, self.catalog);
-        kv.restore_index(header.kv_index);
+        let (mut kv, mut catalog, mut config_entries) =
+            (self.kv, self.catalog, self.config_entries);
+        kv.restore_indexes(header.kv_index, header.kv_reaped);
         catalog.restore_indexes(header.catalog);
+        config_entries.restore_indexes(header.config_entries);
+        let (mut queries, mut coordinates) = (self.queries, self.coordinates);
+        queries.restore_index(header.queries_index);
+        coordinates.restore_index(header.coordinates_index);
         let requests = Recent::from_parts(self.requests, header.ages);
-        let state = State::from_parts(header.applied, header.clock, kv, catalog, requests);
-        Ok((state, header.meta))
+        let (applied, clock) = (header.applied, header.clock);
+        let state = State::from_parts(applied, clock, kv, catalog, config_entries, requests);
+        let state = state.of_cluster(header.cluster).with_queries(queries);
+        Ok((state.with_coordinates(coordinates), header.meta))
     }
 
     fn wrong(&self, why: impl ToString) -> FormatError {
@@ -117,13 +131,12 @@ impl Decoder {
             HEADER => self.header = Some(self.read(payload)?),
             KEYS => {
                 for row in self.read::<Vec<KeyRow>>(payload)? {
-                    let KeyRow { key, value, flags, create_index, modify_index } = row;
-                    self.kv.restore(key, Entry { value, flags, create_index, modify_index });
+                    self.kv.restore(row);
                 }
             }
             TOMBSTONES => {
                 for row in self.read::<Vec<TombstoneRow>>(payload)? {
-                    self.kv.restore_tombstone(row.key, row.index);
+                    self.kv.restore_tombstone(row);
                 }
             }
             REQUESTS => {
@@ -131,6 +144,18 @@ impl Decoder {
                 self.requests.extend(requests.ok_or_else(|| self.wrong("its columns differ"))?);
             }
             NODES | SERVICES | CHECKS | GROUPS => self.take_catalog(kind, payload)?,
+            CONFIG_ENTRIES => {
+                let rows = self.read::<Vec<EntryRow>>(payload)?;
+                rows.into_iter().for_each(|row| self.config_entries.restore(row));
+            }
+            COORDINATES => {
+                let places = self.read::<Vec<coordinates::Place>>(payload)?;
+                places.into_iter().for_each(|place| self.coordinates.restore(place));
+            }
+            QUERIES => {
+                let rows = self.read::<Vec<QueryRow>>(payload)?;
+                rows.into_iter().for_each(|row| self.queries.restore(row));
+            }
             END => {
                 if self.read::<Sum>(payload)? != self.sum {
                     return Err(self.wrong("its frames do not add up"));

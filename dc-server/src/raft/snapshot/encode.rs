@@ -1,20 +1,29 @@
 //! Writes a state as a snapshot, a piece at a time.
 
 use bytes::Bytes;
-use lan_agent::ask::RequestId;
+use lan_agent::{ask::RequestId, catalog::Text};
 use serde::Serialize;
 
 use super::{
-    CHECKS, END, FRAME_HEAD_LEN, FRAME_LEN_AIM, GROUPS, HEADER, Header, KEYS, KeyRow, MAGIC, NODES,
-    REQUESTS, SERVICES, Sum, TOMBSTONES, TombstoneRow, checksum, columns::Columns,
+    CHECKS, CONFIG_ENTRIES, COORDINATES, END, FRAME_HEAD_LEN, FRAME_LEN_AIM, GROUPS, HEADER,
+    Header, KEYS, MAGIC, NODES, QUERIES, REQUESTS, SERVICES, Sum, TOMBSTONES, checksum,
+    columns::Columns,
 };
 use crate::{
     raft::protocol::SnapshotMeta,
-    state::{State, catalog::Position, kv::Key},
+    state::{
+        State,
+        catalog::Position,
+        config_entries::EntryRow,
+        kv::{Key, KeyRow, TombstoneRow},
+    },
 };
 
 /// About what a node, a service or a check takes.
 const RECORD_LEN_USUAL: usize = 256;
+
+/// About what a coordinate takes.
+const PLACE_LEN_USUAL: usize = 160;
 
 /// About what the indexes of a service take.
 const GROUP_LEN_USUAL: usize = 64;
@@ -39,6 +48,9 @@ enum Next {
     Services(Option<Position>),
     Checks(Option<Position>),
     Groups(Option<Key>),
+    ConfigEntries(Option<(Text, Text)>),
+    Coordinates(Option<Key>),
+    Queries(Option<Text>),
     Requests(Option<RequestId>),
     End,
     Nothing,
@@ -61,6 +73,9 @@ impl Encoder {
                 Next::Services(after) => self.services(after)?,
                 Next::Checks(after) => self.checks(after)?,
                 Next::Groups(after) => self.groups(after)?,
+                Next::ConfigEntries(after) => self.config_entries(after)?,
+                Next::Coordinates(after) => self.coordinates(after)?,
+                Next::Queries(after) => self.queries(after)?,
                 Next::Requests(after) => self.requests(after)?,
                 Next::End => {
                     let sum = self.sum.clone();
@@ -79,9 +94,14 @@ impl Encoder {
             meta: self.meta.clone(),
             applied: self.state.applied(),
             kv_index: self.state.kv().index(),
+            kv_reaped: self.state.kv().reaped(),
             clock: self.state.clock(),
+            cluster: self.state.cluster(),
             ages: self.state.requests().ages().collect(),
             catalog: self.state.catalog().indexes().clone(),
+            config_entries: self.state.config_entries().indexes(),
+            coordinates_index: self.state.coordinates().index(),
+            queries_index: self.state.queries().index(),
         };
         self.next = Next::Keys(None);
         let frame = self.frame(HEADER, &header)?;
@@ -93,14 +113,8 @@ impl Encoder {
         let from = after.clone().unwrap_or_else(|| "".into());
         let entries = state.kv().since(&from).filter(|(key, _)| after.as_ref() != Some(*key));
         let (rows, last) = fill(entries.map(|(key, entry)| {
-            let row = KeyRow {
-                key: key.clone(),
-                value: entry.value.clone(),
-                flags: entry.flags,
-                create_index: entry.create_index,
-                modify_index: entry.modify_index,
-            };
-            (key.clone(), 64 + key.len() + entry.value.len(), row)
+            let row = KeyRow::of(key, entry);
+            (key.clone(), row.size(), row)
         }));
         self.next = last.map_or(Next::Tombstones(None), |key| Next::Keys(Some(key)));
         self.rows(KEYS, &rows)
@@ -112,7 +126,8 @@ impl Encoder {
         let tombstones = state.kv().tombstones_since(&from);
         let tombstones = tombstones.filter(|(key, _)| after.as_ref() != Some(*key));
         let (rows, last) = fill(tombstones.map(|(key, index)| {
-            (key.clone(), 32 + key.len(), TombstoneRow { key: key.clone(), index })
+            let row = TombstoneRow::of(key, index);
+            (key.clone(), row.size(), row)
         }));
         self.next = last.map_or(Next::Nodes(None), |key| Next::Tombstones(Some(key)));
         self.rows(TOMBSTONES, &rows)
@@ -145,8 +160,32 @@ impl Encoder {
     fn groups(&mut self, after: Option<Key>) -> Encoded<Option<Bytes>> {
         let groups = self.state.catalog().groups_after(after.as_ref());
         let (rows, last) = fill(groups.map(|(name, row)| (name, GROUP_LEN_USUAL, row)));
-        self.next = last.map_or(Next::Requests(None), |name| Next::Groups(Some(name)));
+        self.next = last.map_or(Next::ConfigEntries(None), |name| Next::Groups(Some(name)));
         self.rows(GROUPS, &rows)
+    }
+
+    fn config_entries(&mut self, after: Option<(Text, Text)>) -> Encoded<Option<Bytes>> {
+        let entries = self.state.config_entries().after(after.as_ref());
+        let (rows, last) = fill(entries.map(|(position, entry)| {
+            let row = EntryRow::of(entry);
+            (position, row.size(), row)
+        }));
+        self.next = last.map_or(Next::Queries(None), |at| Next::ConfigEntries(Some(at)));
+        self.rows(CONFIG_ENTRIES, &rows)
+    }
+
+    fn queries(&mut self, after: Option<Text>) -> Encoded<Option<Bytes>> {
+        let queries = self.state.queries().after(after.as_ref());
+        let (rows, last) = fill(queries.map(|(id, row)| (id, row.size(), row)));
+        self.next = last.map_or(Next::Coordinates(None), |id| Next::Queries(Some(id)));
+        self.rows(QUERIES, &rows)
+    }
+
+    fn coordinates(&mut self, after: Option<Key>) -> Encoded<Option<Bytes>> {
+        let places = self.state.coordinates().after(after.as_ref());
+        let (rows, last) = fill(places.map(|(key, place)| (key, PLACE_LEN_USUAL, place)));
+        self.next = last.map_or(Next::Requests(None), |key| Next::Coordinates(Some(key)));
+        self.rows(COORDINATES, &rows)
     }
 
     fn requests(&mut self, after: Option<RequestId>) -> Encoded<Option<Bytes>> {

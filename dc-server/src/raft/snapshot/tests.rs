@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use lan_agent::{
-    ask::{KvOp, KvVerb, RequestId, TxnOp},
-    catalog::{Check, Registration, Service},
+    ask::{KvOp, KvVerb, RequestId, TxnOp, coordinate::Update},
+    catalog::{Check, Deregistration, Node, Registration, Removed, Service, Text},
 };
 use openraft::{LogId, Membership as Members, vote::RaftLeaderId};
 use proptest::prelude::*;
+use topology::Coordinate;
 use uuid::Uuid;
 
 use super::{
@@ -15,6 +16,7 @@ use super::{
     receive,
 };
 use crate::{
+    prepared_query::Definition,
     raft::{
         disk::{Disk, Found, Memory},
         protocol::{LeaderId, Membership, Peer, SnapshotMeta, Vote},
@@ -57,6 +59,11 @@ fn state(keys: u64, value_len: usize) -> State {
         index: 0,
     };
     apply(keys + 2, &Op::Txn { ops: vec![TxnOp::Kv(get)] });
+    apply(keys + 3, &Op::ReapTombstones { upto: keys / 2 });
+    apply(keys + 4, &Op::Found { cluster: Uuid::from_u128(7) });
+    let query = r#"{"Name":"q","Service":{"Service":"web"}}"#;
+    let definition = Some(Box::new(Definition::read(query, true).unwrap()));
+    apply(keys + 5, &Op::QuerySet { id: "i".into(), definition, new: true });
     state
 }
 
@@ -96,6 +103,28 @@ fn catalog(ops: &[Op]) -> State {
         state.apply(index, &Command::new(None, op), &mut Touched::default()).unwrap();
     }
     state
+}
+
+#[test]
+fn coordinates_read_back_in_several_frames_and_with_the_index_of_the_last_change() {
+    let node = |number: u64| Text::from(format!("node-{number:04}"));
+    let registrations = (0..2_000).map(|number| {
+        let node = Node { name: node(number), ..Node::default() };
+        Op::Register(Arc::new(Registration { node, ..Registration::default() }))
+    });
+    let coordinate = |number: u64| Coordinate { height: number as f64 / 1e6, ..Coordinate::ORIGIN };
+    let updates = (0..2_000)
+        .map(|number| Update { node: node(number), coordinate: coordinate(number) })
+        .collect();
+    let gone = Deregistration { node: node(7), what: Removed::Node };
+    let ops: Vec<Op> =
+        registrations.chain([Op::Coordinates { updates }, Op::Deregister(gone)]).collect();
+    let state = catalog(&ops);
+    assert_eq!(state.coordinates().all().count(), 1_999);
+    let (read, _) = decoded(&encoded(&state), 4096).unwrap();
+    assert_eq!(read.coordinates(), state.coordinates());
+    assert_eq!(read.coordinates().index(), 2_002);
+    assert_eq!(read, state);
 }
 
 proptest! {

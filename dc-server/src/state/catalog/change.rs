@@ -18,7 +18,7 @@ impl Catalog {
         let (id, name) = (node.id.clone(), node.name.clone());
         let record = Record { value: node, create_index, modify_index: changes.index };
         let before = self.seat_node(&key, record, changes.index);
-        before.iter().for_each(|before| self.forget_id(&before.value.id));
+        before.iter().for_each(|before| self.forget_id(&before.value.id, &key));
         if !id.is_empty() {
             self.ids.insert(fold(&id), key.clone());
         }
@@ -38,7 +38,7 @@ impl Catalog {
         host.checks.keys().for_each(|id| self.take_check(changes, key, id));
         host.instances.keys().for_each(|id| self.take_service(changes, key, id));
         self.hosts.remove(key);
-        self.forget_id(&host.node.value.id);
+        self.forget_id(&host.node.value.id, key);
         changes.add(Part::Nodes);
         changes.add(Part::Node(key.clone()));
     }
@@ -217,9 +217,11 @@ impl Catalog {
         }
     }
 
-    fn forget_id(&mut self, id: &Text) {
-        if !id.is_empty() {
-            self.ids.remove(&fold(id));
+    /// Forgets that a node has this id, unless it is another one's now.
+    pub(super) fn forget_id(&mut self, id: &Text, key: &Key) {
+        let id = fold(id);
+        if self.ids.get(&id) == Some(key) {
+            self.ids.remove(&id);
         }
     }
 

@@ -67,6 +67,29 @@ pub(super) struct Changes {
     parts: BTreeSet<Part>,
 }
 
+impl Indexes {
+    /// Returns the index of the last change of anything.
+    pub fn last(&self) -> u64 {
+        let Self { nodes, names, instances, checks, .. } = self;
+        // Whatever changes is one of these.
+        *nodes.max(names).max(instances).max(checks)
+    }
+
+    /// Returns the parts whose indexes differ from those of before.
+    pub(super) fn differing(&self, before: &Self) -> Vec<Part> {
+        let pairs = [
+            (Part::Nodes, self.nodes, before.nodes),
+            (Part::Names, self.names, before.names),
+            (Part::Instances, self.instances, before.instances),
+            (Part::Checks(None), self.checks, before.checks),
+            (Part::Checks(Some(Health::Passing)), self.passing, before.passing),
+            (Part::Checks(Some(Health::Warning)), self.warning, before.warning),
+            (Part::Checks(Some(Health::Critical)), self.critical, before.critical),
+        ];
+        pairs.into_iter().filter(|(_, now, then)| now != then).map(|(part, ..)| part).collect()
+    }
+}
+
 impl Changes {
     /// Starts with nothing.
     pub(super) fn at(index: u64) -> Self {

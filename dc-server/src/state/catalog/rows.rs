@@ -6,7 +6,7 @@ use std::ops::Bound;
 use lan_agent::catalog::{Check, Node, Service};
 use serde::{Deserialize, Serialize};
 
-use super::{Catalog, Indexes, Key, Record, fold};
+use super::{Catalog, Group, Indexes, Key, Record, fold};
 
 /// Where a service or a check is: its node and its id.
 pub type Position = (Key, Key);
@@ -40,7 +40,7 @@ pub struct RecordRow<T> {
 }
 
 /// The indexes of a service.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GroupRow {
     #[serde(rename = "n")]
     name: Key,
@@ -71,6 +71,17 @@ impl<T> RecordRow<T> {
     fn record(self) -> (Key, Record<T>) {
         let Self { node, value, create_index, modify_index } = self;
         (node, Record { value, create_index, modify_index })
+    }
+}
+
+impl GroupRow {
+    pub(super) fn of(name: &Key, group: &Group) -> Self {
+        let Group { index, health_index, checks_index, .. } = *group;
+        Self { name: name.clone(), index, health_index, checks_index }
+    }
+
+    pub(super) fn name(&self) -> &Key {
+        &self.name
     }
 }
 
@@ -122,11 +133,8 @@ impl Catalog {
 
     /// Returns the indexes of the services after one, each with its name.
     pub fn groups_after(&self, after: Option<&Key>) -> impl Iterator<Item = (Key, GroupRow)> {
-        self.groups.range::<_, str>(beyond(after)).map(|(name, group)| {
-            let (index, health_index) = (group.index, group.health_index);
-            let checks_index = group.checks_index;
-            (name.clone(), GroupRow { name: name.clone(), index, health_index, checks_index })
-        })
+        let groups = self.groups.range::<_, str>(beyond(after));
+        groups.map(|(name, group)| (name.clone(), GroupRow::of(name, group)))
     }
 
     /// Sets the indexes of what is not a row.
@@ -177,7 +185,8 @@ impl Catalog {
         }
     }
 
-    fn known(&self, node: Key) -> Result<Key, Orphan> {
+    /// Returns a node's name as the table has it.
+    pub(super) fn known(&self, node: Key) -> Result<Key, Orphan> {
         let key = self.shared_key(node);
         if self.hosts.contains_key(&key) { Ok(key) } else { Err(Orphan(key)) }
     }

@@ -1,6 +1,7 @@
 //! The catalog against a model that is too simple to be wrong, and the rules one by one.
 
 pub(crate) mod commands;
+mod difference;
 mod model;
 mod rules;
 

@@ -2,11 +2,17 @@
 
 use expect_test::expect;
 use proptest::prelude::*;
+use topology::Coordinate;
 use uuid::Uuid;
 
-use super::*;
+use super::{failure::ErrorHead, reply::ReplyHead, *};
 use crate::{
-    ask::{CatalogOp, CatalogRecord, CatalogVerb, KvOp, KvVerb},
+    ask::{
+        Answer, CatalogOp, CatalogRecord, CatalogVerb, Feed, KvOp, KvVerb, Meta, Outcome, Part,
+        Union,
+        coordinate::{Read, Update},
+        feed::Page,
+    },
     catalog::{
         Check, Deregistration, Form, Lookup, Node, Registration, Removed, Selection, Service,
         Subject,
@@ -21,6 +27,7 @@ fn ask(question: Question) -> Ask {
     Ask {
         dc: None,
         consistency: Consistency::Default,
+        max_stale: None,
         blocking: None,
         token: String::new(),
         trace: TraceId(Uuid::from_u128(1)),
@@ -62,6 +69,7 @@ fn bytes_of_a_put_with_everything_stay_as_they_are() {
     let put = Ask {
         dc: Some(Datacenter::new("dc2").unwrap()),
         consistency: Consistency::Stale,
+        max_stale: None,
         blocking: Some(Blocking { index: 7, wait: Duration::from_secs(300) }),
         token: "secret".to_owned(),
         ..ask(Question::KvPut { key: "web/port".to_owned(), value, flags: 42, cas: Some(9) })
@@ -122,6 +130,7 @@ fn bytes_of_a_lookup_stay_as_they_are() {
             filter: "ID == a".into(),
             near: "n1".into(),
             wan: true,
+            ..Selection::default()
         },
         form: Form::Records,
     };
@@ -156,6 +165,220 @@ fn bytes_of_a_deregistration_stay_as_they_are() {
 }
 
 #[test]
+fn bytes_of_a_feed_stay_as_they_are() {
+    let page = Some(Page { version: 9, after: "n1".into() });
+    let prefixes = vec!["config/".to_owned()];
+    let feed = Feed { born_ms: 5, catalog: 7, page, prefixes, kv_index: 8, kv_reaped: 3 };
+    let feed = Ask { max_stale: Some(Duration::from_secs(2)), ..ask(Question::Feed(feed)) };
+    expect![[r#"
+        0000006c86a46b696e640fab636f6e73697374656e6379a764656661756c74ac ...l..kind..consistency.default.
+        6d61785f7374616c655f6d73cd07d0a57472616365c410000000000000000000 max_stale_ms....trace...........
+        00000000000001a772657175657374c410000000000000000000000000000000 ........request.................
+        02ab646561646c696e655f6d73cd271086a16205a16307a17082a17609a161a2 ..deadline_ms.'...b..c..p..v..a.
+        6e31a16b91a7636f6e6669672fa16908a17203                           n1.k..config/.i..r.
+    "#]].assert_eq(&golden(&feed));
+}
+
+#[test]
+fn bytes_of_questions_about_the_federation_stay_as_they_are() {
+    let dc = Datacenter::new("dc2").unwrap();
+    let about = Some(dc.clone());
+    let timeline = Question::FederationTimeline { about, scope: question::Scope::Datacenter };
+    let remove = Question::FederationRemove { dc, removing: question::Removing::IfGone };
+    let all = [Question::FederationStatus, timeline, remove, Question::Refuges];
+    let bytes: Vec<String> = all.into_iter().map(|question| golden(&ask(question))).collect();
+    expect![[r#"
+        0000005c85a46b696e6414ab636f6e73697374656e6379a764656661756c74a5 ...\..kind..consistency.default.
+        7472616365c41000000000000000000000000000000001a772657175657374c4 trace...................request.
+        1000000000000000000000000000000002ab646561646c696e655f6d73cd2710 ..................deadline_ms.'.
+        80                                                               .
+
+        0000005c85a46b696e6415ab636f6e73697374656e6379a764656661756c74a5 ...\..kind..consistency.default.
+        7472616365c41000000000000000000000000000000001a772657175657374c4 trace...................request.
+        1000000000000000000000000000000002ab646561646c696e655f6d73cd2710 ..................deadline_ms.'.
+        82a561626f7574a3646332a573636f7065aa6461746163656e746572         ..about.dc2.scope.datacenter
+
+        0000005c85a46b696e6416ab636f6e73697374656e6379a764656661756c74a5 ...\..kind..consistency.default.
+        7472616365c41000000000000000000000000000000001a772657175657374c4 trace...................request.
+        1000000000000000000000000000000002ab646561646c696e655f6d73cd2710 ..................deadline_ms.'.
+        82a26463a3646332a872656d6f76696e67a769665f676f6e65               ..dc.dc2.removing.if_gone
+
+        0000005c85a46b696e6410ab636f6e73697374656e6379a764656661756c74a5 ...\..kind..consistency.default.
+        7472616365c41000000000000000000000000000000001a772657175657374c4 trace...................request.
+        1000000000000000000000000000000002ab646561646c696e655f6d73cd2710 ..................deadline_ms.'.
+        80                                                               .
+    "#]].assert_eq(&bytes.join("\n"));
+}
+
+#[test]
+fn bytes_of_questions_about_prepared_queries_stay_as_they_are() {
+    let set = Question::QuerySet { id: "i".into(), query: "{}".into(), new: true };
+    let delete = Question::QueryDelete { id: "i".into() };
+    let one = Question::QueryRead { id: Some("i".into()) };
+    let all = Question::QueryRead { id: None };
+    let explain = Question::QueryExplain { name: "q".into() };
+    let run = crate::catalog::Run { name: "q".into(), limit: 3, agent: "n1".into() };
+    let selection = Selection {
+        without_tags: vec!["a".into()],
+        service_meta: [("v".into(), "1".into())].into(),
+        worst: Some(crate::catalog::Health::Warning),
+        ignored_checks: vec!["c".into()],
+        ..Selection::default()
+    };
+    let lookup = Lookup { subject: Subject::Query(run), selection, form: Form::Json };
+    let all = [set, delete, one, all, explain, Question::Lookup(lookup)];
+    let bytes = all.map(|question| golden(&ask(question)));
+    expect![[r#"
+        0000005c85a46b696e6419ab636f6e73697374656e6379a764656661756c74a5 ...\..kind..consistency.default.
+        7472616365c41000000000000000000000000000000001a772657175657374c4 trace...................request.
+        1000000000000000000000000000000002ab646561646c696e655f6d73cd2710 ..................deadline_ms.'.
+        83a26964a169a57175657279a27b7da36e6577c3                         ..id.i.query.{}.new.
+
+        0000005c85a46b696e641aab636f6e73697374656e6379a764656661756c74a5 ...\..kind..consistency.default.
+        7472616365c41000000000000000000000000000000001a772657175657374c4 trace...................request.
+        1000000000000000000000000000000002ab646561646c696e655f6d73cd2710 ..................deadline_ms.'.
+        81a26964a169                                                     ..id.i
+
+        0000005c85a46b696e641bab636f6e73697374656e6379a764656661756c74a5 ...\..kind..consistency.default.
+        7472616365c41000000000000000000000000000000001a772657175657374c4 trace...................request.
+        1000000000000000000000000000000002ab646561646c696e655f6d73cd2710 ..................deadline_ms.'.
+        81a26964a169                                                     ..id.i
+
+        0000005c85a46b696e641bab636f6e73697374656e6379a764656661756c74a5 ...\..kind..consistency.default.
+        7472616365c41000000000000000000000000000000001a772657175657374c4 trace...................request.
+        1000000000000000000000000000000002ab646561646c696e655f6d73cd2710 ..................deadline_ms.'.
+        80                                                               .
+
+        0000005c85a46b696e641cab636f6e73697374656e6379a764656661756c74a5 ...\..kind..consistency.default.
+        7472616365c41000000000000000000000000000000001a772657175657374c4 trace...................request.
+        1000000000000000000000000000000002ab646561646c696e655f6d73cd2710 ..................deadline_ms.'.
+        81a46e616d65a171                                                 ..name.q
+
+        0000005c85a46b696e640eab636f6e73697374656e6379a764656661756c74a5 ...\..kind..consistency.default.
+        7472616365c41000000000000000000000000000000001a772657175657374c4 trace...................request.
+        1000000000000000000000000000000002ab646561646c696e655f6d73cd2710 ..................deadline_ms.'.
+        83a17381a5717565727983a16ea171a16c03a161a26e31a17784a2736d81a176 ..s..query..n.q.l..a.n1.w..sm..v
+        a131a26e7491a161a168a77761726e696e67a2696391a163a4666f726da46a73 .1.nt..a.h.warning.ic..c.form.js
+        6f6e                                                             on
+    "#]].assert_eq(&bytes.join("\n"));
+}
+
+#[test]
+fn bytes_of_questions_about_several_datacenters_stay_as_they_are() {
+    let dc = Datacenter::new("dc2").unwrap();
+    let (selection, form) = (Selection::default(), Form::Json);
+    let lookup = Lookup { subject: Subject::Nodes, selection, form };
+    let union = Union { of: vec![dc.clone()], lookup, seen: [(dc.clone(), 7)].into() };
+    let explain = question::FailoverExplain {
+        service: Some("web".into()),
+        lost: vec![dc],
+        overload_percent: 200,
+        scope: question::Scope::Federation,
+    };
+    let all = [Question::Union(union), Question::FailoverExplain(explain)];
+    let bytes = all.map(|question| golden(&ask(question)));
+    expect![[r#"
+        0000005c85a46b696e6418ab636f6e73697374656e6379a764656661756c74a5 ...\..kind..consistency.default.
+        7472616365c41000000000000000000000000000000001a772657175657374c4 trace...................request.
+        1000000000000000000000000000000002ab646561646c696e655f6d73cd2710 ..................deadline_ms.'.
+        83a26f6691a3646332a66c6f6f6b757083a173a56e6f646573a17780a4666f72 ..of..dc2.lookup..s.nodes.w..for
+        6da46a736f6ea47365656e81a364633207                               m.json.seen..dc2.
+
+        0000005c85a46b696e6417ab636f6e73697374656e6379a764656661756c74a5 ...\..kind..consistency.default.
+        7472616365c41000000000000000000000000000000001a772657175657374c4 trace...................request.
+        1000000000000000000000000000000002ab646561646c696e655f6d73cd2710 ..................deadline_ms.'.
+        84a773657276696365a3776562a46c6f737491a3646332b06f7665726c6f6164 ..service.web.lost..dc2.overload
+        5f70657263656e74ccc8a573636f7065aa66656465726174696f6e           _percent...scope.federation
+    "#]].assert_eq(&bytes.join("\n"));
+}
+
+#[test]
+fn bytes_of_questions_about_coordinates_stay_as_they_are() {
+    let update = Update { node: "n1".into(), coordinate: Coordinate::ORIGIN };
+    let questions = [
+        Question::CoordinateUpdate(update),
+        Question::CoordinateRead(Read { node: Some("n1".into()) }),
+        Question::CoordinateRead(Read { node: None }),
+        Question::CoordinateDatacenters,
+    ];
+    let bytes = questions.map(|question| golden(&ask(question)));
+    expect![[r#"
+        0000005c85a46b696e6428ab636f6e73697374656e6379a764656661756c74a5 ...\..kind(.consistency.default.
+        7472616365c41000000000000000000000000000000001a772657175657374c4 trace...................request.
+        1000000000000000000000000000000002ab646561646c696e655f6d73cd2710 ..................deadline_ms.'.
+        82a16ea26e31a16384a356656398cb0000000000000000cb0000000000000000 ..n.n1.c..Vec...................
+        cb0000000000000000cb0000000000000000cb0000000000000000cb00000000 ................................
+        00000000cb0000000000000000cb0000000000000000a54572726f72cb3ff800 .......................Error.?..
+        0000000000aa41646a7573746d656e74cb0000000000000000a6486569676874 ......Adjustment..........Height
+        cb3ee4f8b588e368f1                                               .>.....h.
+
+        0000005c85a46b696e6429ab636f6e73697374656e6379a764656661756c74a5 ...\..kind).consistency.default.
+        7472616365c41000000000000000000000000000000001a772657175657374c4 trace...................request.
+        1000000000000000000000000000000002ab646561646c696e655f6d73cd2710 ..................deadline_ms.'.
+        81a16ea26e31                                                     ..n.n1
+
+        0000005c85a46b696e6429ab636f6e73697374656e6379a764656661756c74a5 ...\..kind).consistency.default.
+        7472616365c41000000000000000000000000000000001a772657175657374c4 trace...................request.
+        1000000000000000000000000000000002ab646561646c696e655f6d73cd2710 ..................deadline_ms.'.
+        80                                                               .
+
+        0000005c85a46b696e642aab636f6e73697374656e6379a764656661756c74a5 ...\..kind*.consistency.default.
+        7472616365c41000000000000000000000000000000001a772657175657374c4 trace...................request.
+        1000000000000000000000000000000002ab646561646c696e655f6d73cd2710 ..................deadline_ms.'.
+        80                                                               .
+    "#]].assert_eq(&bytes.join("\n"));
+}
+
+#[test]
+fn bytes_of_questions_about_config_entries_stay_as_they_are() {
+    let set = Question::ConfigSet { entry: "{}".into(), cas: Some(7) };
+    let kind = || "proxy-defaults".into();
+    let delete = Question::ConfigDelete { kind: kind(), name: "global".into(), cas: None };
+    let one = Question::ConfigRead { kind: Some(kind()), name: Some("global".into()) };
+    let all = Question::ConfigRead { kind: None, name: None };
+    let bytes = [set, delete, one, all].map(|question| golden(&ask(question)));
+    expect![[r#"
+        0000005c85a46b696e6411ab636f6e73697374656e6379a764656661756c74a5 ...\..kind..consistency.default.
+        7472616365c41000000000000000000000000000000001a772657175657374c4 trace...................request.
+        1000000000000000000000000000000002ab646561646c696e655f6d73cd2710 ..................deadline_ms.'.
+        82a5656e747279a27b7da363617307                                   ..entry.{}.cas.
+
+        0000005c85a46b696e6412ab636f6e73697374656e6379a764656661756c74a5 ...\..kind..consistency.default.
+        7472616365c41000000000000000000000000000000001a772657175657374c4 trace...................request.
+        1000000000000000000000000000000002ab646561646c696e655f6d73cd2710 ..................deadline_ms.'.
+        82a46b696e64ae70726f78792d64656661756c7473a46e616d65a6676c6f6261 ..kind.proxy-defaults.name.globa
+        6c                                                               l
+
+        0000005c85a46b696e6413ab636f6e73697374656e6379a764656661756c74a5 ...\..kind..consistency.default.
+        7472616365c41000000000000000000000000000000001a772657175657374c4 trace...................request.
+        1000000000000000000000000000000002ab646561646c696e655f6d73cd2710 ..................deadline_ms.'.
+        82a46b696e64ae70726f78792d64656661756c7473a46e616d65a6676c6f6261 ..kind.proxy-defaults.name.globa
+        6c                                                               l
+
+        0000005c85a46b696e6413ab636f6e73697374656e6379a764656661756c74a5 ...\..kind..consistency.default.
+        7472616365c41000000000000000000000000000000001a772657175657374c4 trace...................request.
+        1000000000000000000000000000000002ab646561646c696e655f6d73cd2710 ..................deadline_ms.'.
+        80                                                               .
+    "#]].assert_eq(&bytes.join("\n"));
+}
+
+#[test]
+fn a_config_entry_that_is_too_large_is_refused() {
+    let entry = "x".repeat(question::CONFIG_ENTRY_LEN_MAX + 1).into();
+    let ask = ask(Question::ConfigSet { entry, cas: None });
+    let refused = decode_ask(&encode_ask(&ask, now()), now());
+    assert!(matches!(refused, Err(AskError::TooLarge(_))), "{refused:?}");
+}
+
+#[test]
+fn a_feed_of_too_many_prefixes_is_refused() {
+    let prefixes = vec![String::new(); PREFIXES_MAX + 1];
+    let ask = ask(Question::Feed(Feed { prefixes, ..Feed::default() }));
+    let refused = decode_ask(&encode_ask(&ask, now()), now());
+    assert!(matches!(refused, Err(AskError::TooLarge(_))), "{refused:?}");
+}
+
+#[test]
 fn bytes_of_an_answer_stay_as_they_are() {
     let meta = Meta {
         index: 12,
@@ -163,6 +386,9 @@ fn bytes_of_an_answer_stay_as_they_are() {
         last_contact: Duration::from_millis(3),
         consistency: Consistency::Stale,
         path: Vec::new(),
+        mirrored: false,
+        served: Vec::new(),
+        parts: Vec::new(),
     };
     let found = Answer { outcome: Outcome::Found, meta, body: Bytes::from_static(b"[]") };
     expect![[r#"
@@ -175,12 +401,13 @@ fn bytes_of_an_answer_stay_as_they_are() {
 #[test]
 fn bytes_of_an_answer_from_elsewhere_stay_as_they_are() {
     let path = ["dc1", "dc3", "dc2"].map(|dc| Datacenter::new(dc).unwrap()).to_vec();
-    let meta = Meta { path, ..Meta::default() };
+    let meta = Meta { path, mirrored: true, ..Meta::default() };
     let found = Answer { outcome: Outcome::Found, meta, body: Bytes::from_static(b"[]") };
     expect![[r#"
-        0000005581a6616e7377657285a76f7574636f6d65a5666f756e64a5696e6465 ...U..answer..outcome.found.inde
+        0000005f81a6616e7377657286a76f7574636f6d65a5666f756e64a5696e6465 ..._..answer..outcome.found.inde
         7800af6c6173745f636f6e746163745f757300ab636f6e73697374656e6379a7 x..last_contact_us..consistency.
-        64656661756c74a47061746893a3646331a3646333a36463325b5d           default.path..dc1.dc3.dc2[]
+        64656661756c74a47061746893a3646331a3646333a3646332a86d6972726f72 default.path..dc1.dc3.dc2.mirror
+        6564c35b5d                                                       ed.[]
     "#]].assert_eq(&hex(&encode_reply(&Ok(found))));
 }
 
@@ -316,11 +543,16 @@ fn questions() -> impl Strategy<Value = Question> {
             let subject = Subject::Node(name.into());
             Question::Lookup(Lookup { subject, selection: Selection::default(), form: Form::Json })
         }),
+        any::<(u64, u64, Vec<String>)>().prop_map(|(born_ms, catalog, prefixes)| {
+            let prefixes = prefixes.into_iter().take(PREFIXES_MAX).collect();
+            Question::Feed(Feed { born_ms, catalog, prefixes, ..Feed::default() })
+        }),
         any::<(String, u64)>().prop_map(|(name, index)| {
             let record = CatalogRecord::Node(Node { name: name.into(), ..Node::default() });
             let op = CatalogOp { verb: CatalogVerb::Cas, record, index };
             Question::Txn { ops: vec![TxnOp::Catalog(Box::new(op))] }
         }),
+        config_questions(),
         any::<(String, String)>().prop_map(|(node, id)| {
             let what = Removed::Service(id.into());
             Question::Deregister(Deregistration { node: node.into(), what })
@@ -332,9 +564,66 @@ fn questions() -> impl Strategy<Value = Question> {
             Question::Register(Arc::new(registration))
         }),
         Just(Question::StatusLeader),
+        coordinate_questions(),
         Just(Question::StatusPeers),
         Just(Question::Datacenters),
         Just(Question::RaftConfiguration),
+        Just(Question::FederationStatus),
+        federation_questions(),
+    ]
+}
+
+fn federation_questions() -> impl Strategy<Value = Question> {
+    prop_oneof![
+        proptest::option::of("[a-z]{1,9}").prop_map(|about| Question::FederationTimeline {
+            about: about.map(|dc| Datacenter::new(dc).unwrap()),
+            scope: question::Scope::Datacenter,
+        }),
+        (proptest::option::of("[a-z]{1,9}"), 100..1000_u32).prop_map(|(name, overload_percent)| {
+            Question::FailoverExplain(question::FailoverExplain {
+                service: name.as_deref().map(Into::into),
+                lost: name.iter().map(|dc| Datacenter::new(dc).unwrap()).collect(),
+                overload_percent,
+                scope: question::Scope::Datacenter,
+            })
+        }),
+        "[a-z]{1,9}".prop_map(|dc| Question::FederationRemove {
+            dc: Datacenter::new(dc).unwrap(),
+            removing: question::Removing::Anyway,
+        }),
+    ]
+}
+
+fn coordinate_questions() -> impl Strategy<Value = Question> {
+    prop_oneof![
+        (any::<String>(), -9.0..9.0).prop_map(|(node, height): (String, f64)| {
+            let coordinate = Coordinate { height, ..Coordinate::ORIGIN };
+            Question::CoordinateUpdate(Update { node: node.into(), coordinate })
+        }),
+        any::<Option<String>>()
+            .prop_map(|node| { Question::CoordinateRead(Read { node: node.map(Into::into) }) }),
+        Just(Question::CoordinateDatacenters),
+    ]
+}
+
+fn config_questions() -> impl Strategy<Value = Question> {
+    prop_oneof![
+        any::<(String, String, bool)>().prop_map(|(id, query, new)| Question::QuerySet {
+            id: id.into(),
+            query: query.into(),
+            new
+        }),
+        any::<String>().prop_map(|id| Question::QueryDelete { id: id.into() }),
+        any::<Option<String>>().prop_map(|id| Question::QueryRead { id: id.map(Into::into) }),
+        any::<String>().prop_map(|name| Question::QueryExplain { name: name.into() }),
+        any::<(String, Option<u64>)>()
+            .prop_map(|(entry, cas)| Question::ConfigSet { entry: entry.into(), cas }),
+        any::<(String, String, Option<u64>)>().prop_map(|(kind, name, cas)| {
+            Question::ConfigDelete { kind: kind.into(), name: name.into(), cas }
+        }),
+        any::<(Option<String>, Option<String>)>().prop_map(|(kind, name)| {
+            Question::ConfigRead { kind: kind.map(Into::into), name: name.map(Into::into) }
+        }),
     ]
 }
 
@@ -345,6 +634,7 @@ fn errors() -> impl Strategy<Value = AskError> {
         any::<String>().prop_map(AskError::TooLarge),
         any::<String>().prop_map(AskError::Busy),
         Just(AskError::NoLeader),
+        Just(AskError::Lost),
         Just(AskError::NoPath { dc: dc() }),
         any::<String>().prop_map(move |reason| AskError::NoServer { dc: dc(), reason }),
         any::<String>().prop_map(AskError::CutOff),
@@ -369,6 +659,7 @@ proptest! {
         let sent = Ask {
             dc: dc.map(|dc| Datacenter::new(dc).unwrap()),
             consistency: Consistency::Consistent,
+            max_stale: None,
             blocking: index.map(|index| Blocking { index, wait }),
             token,
             trace: TraceId(Uuid::from_u128(ids.0)),
@@ -387,12 +678,26 @@ proptest! {
         known_leader: Option<bool>,
         contact_us in 0u64..1_000_000_000,
         path in proptest::collection::vec("[a-z0-9_-]{1,8}", 0..4),
+        mirrored: bool,
+        served in proptest::collection::vec("[a-z0-9_-]{1,8}", 0..3),
         error in errors(),
     ) {
         let last_contact = Duration::from_micros(contact_us);
-        let path = path.iter().map(|dc| Datacenter::new(dc).unwrap()).collect();
+        let dcs = |names: &[String]| names.iter().map(|dc| Datacenter::new(dc).unwrap()).collect();
+        let (path, served): (Vec<Datacenter>, Vec<Datacenter>) = (dcs(&path), dcs(&served));
         let consistency = Consistency::Stale;
-        let meta = Meta { index, known_leader, last_contact, consistency, path };
+        let part = |dc: &Datacenter| Part {
+            dc: dc.clone(),
+            index,
+            age: last_contact,
+            rows: path.len(),
+            status: "lost".to_owned(),
+            mirrored,
+            error: known_leader.map(|_| "it is lost".to_owned()),
+        };
+        let parts = served.iter().map(part).collect();
+        let meta =
+            Meta { index, known_leader, last_contact, consistency, path, mirrored, served, parts };
         let answer = Answer { outcome: Outcome::Absent, meta, body: body.into() };
         prop_assert_eq!(decode_reply(encode_reply(&Ok(answer.clone()))), Ok(answer));
         prop_assert_eq!(decode_reply(encode_reply(&Err(error.clone()))), Err(error));

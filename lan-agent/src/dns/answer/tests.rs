@@ -38,8 +38,7 @@ impl Case {
     }
 
     fn of_service(&self, rows: &[catalog::Instance]) -> Reply {
-        let web = Service { name: "web".into(), tag: None, dc: None };
-        self.answer(|scene, random| scene.service(&web, &read(rows), random))
+        self.answer(|scene, random| scene.service(&"web".into(), &read(rows), random))
     }
 
     fn of_node(&self, node: Option<catalog::Node>) -> Reply {

@@ -37,8 +37,9 @@ impl ServerSide for FakeServer {
         Box::pin(async move { Ok(addrs.len()) })
     }
 
-    fn wan_force_leave(&self, name: &str) -> Promise<Result<(), String>> {
-        self.note(format!("wan force-leave {name}"));
+    fn wan_force_leave(&self, name: &str, prune: bool) -> Promise<Result<(), String>> {
+        let prune = if prune { " prune" } else { "" };
+        self.note(format!("wan force-leave {name}{prune}"));
         Box::pin(async { Ok(()) })
     }
 
@@ -143,7 +144,11 @@ async fn joining_the_wan_goes_to_the_server() {
     assert_eq!((got.status, got.body.as_str()), (200, ""));
     let got = rig.client.send("PUT", "/v1/agent/force-leave/n2.dc2?wan", &[], "").await;
     assert_eq!(got.status, 200);
-    assert_eq!(*log.lock().unwrap(), ["wan join [10.0.0.1:8302]", "wan force-leave n2.dc2"]);
+    let path = "/v1/agent/force-leave/n2.dc2?wan=1&prune";
+    assert_eq!(rig.client.send("PUT", path, &[], "").await.status, 200);
+    let told =
+        ["wan join [10.0.0.1:8302]", "wan force-leave n2.dc2", "wan force-leave n2.dc2 prune"];
+    assert_eq!(*log.lock().unwrap(), told);
 }
 
 #[tokio::test]

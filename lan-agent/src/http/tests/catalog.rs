@@ -69,6 +69,7 @@ async fn parameters_say_which_records() {
         filter: "Node.ID == a".into(),
         near: "n1".into(),
         wan: false,
+        ..Selection::default()
     };
     let subject = Subject::Health { service: "web".into(), passing: false };
     assert_eq!(ask.question, Question::Lookup(Lookup { subject, selection, form: Form::Json }));

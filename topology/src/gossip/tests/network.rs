@@ -293,6 +293,11 @@ impl Network {
                 Event::Failed(member) => format!("failed {}", key(member)),
                 Event::Left(member) => format!("left {}", key(member)),
                 Event::Reaped(member) => format!("reaped {}", key(member)),
+                Event::Removal(removal) => format!("{removal:?}"),
+                Event::Rival(rival) => {
+                    format!("rival {} at {}", rival.profile.name, rival.profile.addr)
+                }
+                Event::RivalGone(rival) => format!("no rival any more at {}", rival.profile.addr),
                 Event::JoinedPool => "joined the pool".to_owned(),
                 Event::Answered(addr) => format!("{addr} answered"),
                 Event::Unreadable { records, why } => format!("can't read {records}: {why}"),

@@ -11,7 +11,6 @@ use super::*;
 use crate::{
     matrix::{Cell, Matrix, Row, Told},
     relay::Relayed,
-    watch::{FAINT_MIN, QUIET_MIN},
 };
 
 /// How long a request's asker listens.
@@ -236,6 +235,10 @@ async fn travel(map: Map, to: usize, consistency: Consistency) -> Result<(), Tes
 
     prop_assert!(took <= DEADLINE);
     prop_assert!(took <= ERROR_MAX, "{took:?}: {result:?}");
+    // A request that was under way when its datacenter died.
+    if to != 0 && map.line(0, to) == Line::Dies {
+        prop_assert!(took <= Duration::from_secs(2), "{took:?}: {result:?}");
+    }
     let most = ATTEMPTS_MAX + detour::ATTEMPTS_MAX * (1 + ATTEMPTS_MAX);
     prop_assert!(*world.carried.lock().unwrap() <= most);
     match result {

@@ -37,7 +37,7 @@ use self::{
     prune::Gone,
     rules::{Refresh, Standing},
 };
-use crate::{ask::Answer, catalog::Lookup, metrics::CacheMetrics};
+use crate::{ask::Answer, catalog::Lookup, metrics::CacheMetrics, standing::NOTICED_WITHIN};
 
 pub use keeper::{File, run, save};
 pub(crate) use refresh::run as refresh;
@@ -232,15 +232,19 @@ impl Cache {
     }
 }
 
-/// Returns what is known of an entry; `unled_ms` is since when no leader vouches for what servers
-/// say, if none does.
+/// Returns what is known of an entry; `unled_ms` is since when it is known that no leader vouches for
+/// what servers say, if none does.
 pub(crate) fn standing(entry: &Entry, now_ms: u64, unled_ms: Option<u64>) -> Standing {
-    let refresh = match entry.refresh() {
+    let (refresh, told_ms) = (entry.refresh(), entry.told_ms());
+    let (refresh, confirmed_ms) = match (refresh, unled_ms) {
+        (Refresh::Alive, None) => (refresh, now_ms),
         // Its query still waits, at a server that hears of nothing.
-        Refresh::Alive if unled_ms.is_some() => Refresh::Broken,
-        refresh => refresh,
+        (Refresh::Alive, Some(unled_ms)) => {
+            let led_ms = unled_ms.saturating_sub(NOTICED_WITHIN.as_millis() as u64);
+            (Refresh::Broken, told_ms.clamp(led_ms, unled_ms))
+        }
+        (_, unled_ms) => (refresh, told_ms.min(unled_ms.unwrap_or(u64::MAX))),
     };
-    let confirmed_ms = entry.confirmed_ms(now_ms).min(unled_ms.unwrap_or(u64::MAX));
     Standing { refresh, age: Duration::from_millis(now_ms.saturating_sub(confirmed_ms)) }
 }
 

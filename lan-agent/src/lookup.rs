@@ -275,8 +275,8 @@ impl Agent {
         (key.dc.is_none() && self.unled_ms(key).is_some()).then(|| self.cache.gone())
     }
 
-    /// Returns since when no leader vouches for what is said of a datacenter, in milliseconds
-    /// since 1970; `None` if one does.
+    /// Returns since when it is known that no leader vouches for what is said of a datacenter, in
+    /// milliseconds since 1970; `None` if one does.
     fn unled_ms(&self, key: &Key) -> Option<u64> {
         let standing = self.caller.standing();
         let standing = standing.borrow();

@@ -19,6 +19,10 @@ const DOUBTFUL_AFTER: Duration = Duration::from_millis(1200);
 /// held for dead somewhat later.
 const QUIET_AFTER: Duration = Duration::from_millis(1700);
 
+/// How long it takes at most until a path is held for dead, or servers that lost their leader say so with
+/// a heartbeat: nothing was the truth for certain later than this before.
+pub(crate) const NOTICED_WITHIN: Duration = Duration::from_secs(2);
+
 /// What a server says of itself when it knows a leader, and when it knows none.
 const LED: Bytes = Bytes::from_static(&[1]);
 const LEADERLESS: Bytes = Bytes::from_static(&[0]);
@@ -91,13 +95,17 @@ pub fn word(leader_known: bool) -> Bytes {
     if leader_known { LED } else { LEADERLESS }
 }
 
-/// Reads the words of the servers that can be heard; `None` when there is none. One that says
-/// nothing, or what a later version says, counts as led: asking it shows.
+/// Reads the words of the servers that can be heard; `None` when there is none. What a later version
+/// says counts as led: asking it shows. So does silence, unless others have spoken: a path that just
+/// came up has not had its first heartbeat yet.
 pub fn reach(words: &[&[u8]]) -> Option<Reach> {
-    let leaderless = |word: &&[u8]| *word == LEADERLESS.as_ref();
+    let leaderless = |word: &[u8]| word == LEADERLESS.as_ref();
+    let mut spoken = words.iter().filter(|word| !word.is_empty()).peekable();
     match words {
         [] => None,
-        words if words.iter().all(leaderless) => Some(Reach::Leaderless),
+        _ if spoken.peek().is_some() && spoken.all(|word| leaderless(word)) => {
+            Some(Reach::Leaderless)
+        }
         _ => Some(Reach::Led),
     }
 }
@@ -126,7 +134,10 @@ mod tests {
         let (led, leaderless) = (word(true), word(false));
         assert_eq!(reach(&[&leaderless, &led]), Some(Reach::Led));
         assert_eq!(reach(&[&leaderless, &leaderless]), Some(Reach::Leaderless));
-        assert_eq!(reach(&[&leaderless, b""]), Some(Reach::Led));
+        assert_eq!(reach(&[&leaderless, b""]), Some(Reach::Leaderless), "it has yet to speak");
+        assert_eq!(reach(&[b"", &led, &leaderless]), Some(Reach::Led));
+        assert_eq!(reach(&[b""]), Some(Reach::Led));
+        assert_eq!(reach(&[&leaderless, b"\x02later"]), Some(Reach::Led));
         assert_eq!(reach(&[b"\x02later"]), Some(Reach::Led));
         assert_eq!(reach(&[]), None);
     }

@@ -38,7 +38,7 @@ pub struct Entry {
     /// What was asked.
     pub key: Key,
     held: ArcSwapOption<Answer>,
-    /// When the answer was the truth for certain, if nobody keeps it fresh.
+    /// When somebody said last that the answer is the truth.
     confirmed_ms: AtomicU64,
     /// When somebody wanted it last.
     read_ms: AtomicU64,
@@ -99,7 +99,12 @@ impl Entry {
 
     /// Returns when the answer was the truth for certain.
     pub fn confirmed_ms(&self, now_ms: u64) -> u64 {
-        if self.refresh() == Refresh::Alive { now_ms } else { self.confirmed_ms.load(Relaxed) }
+        if self.refresh() == Refresh::Alive { now_ms } else { self.told_ms() }
+    }
+
+    /// Returns when somebody said last that the answer is the truth.
+    pub(super) fn told_ms(&self) -> u64 {
+        self.confirmed_ms.load(Relaxed)
     }
 
     /// Returns when somebody wanted it last.
@@ -148,7 +153,9 @@ impl Entry {
     /// Takes what the refresh was told, whatever is held. Returns by how many bytes the entry grew.
     pub(super) fn replace(&self, answer: &Answer, now_ms: u64) -> isize {
         let before = self.held.load_full();
-        self.confirmed_ms.fetch_max(now_ms, Relaxed);
+        // An old answer of a server without a leader is not fresher than it says.
+        let contact_ms = u64::try_from(answer.meta.last_contact.as_millis()).unwrap_or(u64::MAX);
+        self.confirmed_ms.fetch_max(now_ms.saturating_sub(contact_ms), Relaxed);
         let len = |answer: &Option<Arc<Answer>>| answer.as_ref().map_or(0, |it| it.body.len());
         if before.as_deref().is_some_and(|before| same(before, answer)) {
             return 0;
@@ -166,9 +173,7 @@ impl Entry {
         if behind && u128::from(age_ms) < BEHIND_MAX.as_millis() {
             return 0;
         }
-        // An old answer of a server without a leader is not fresher than it says.
-        let contact_ms = u64::try_from(answer.meta.last_contact.as_millis()).unwrap_or(u64::MAX);
-        self.replace(answer, now_ms.saturating_sub(contact_ms))
+        self.replace(answer, now_ms)
     }
 
     /// Puts back what the file held.

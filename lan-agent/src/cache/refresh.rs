@@ -13,6 +13,7 @@ use super::{entry::Entry, rules};
 use crate::{
     agent::Agent,
     ask::{Answer, Ask, AskError, Blocking, Consistency, Question},
+    standing::NOTICED_WITHIN,
 };
 
 /// How long a query waits for a change: the most that a server lets one wait.
@@ -24,9 +25,6 @@ const SLACK: Duration = Duration::from_secs(10);
 /// Shortest time between two answers: a service that changes all the time is fetched ten times
 /// a second.
 const PACE: Duration = Duration::from_millis(100);
-
-/// How long it takes at most until a path is held for dead, and an entry for broken.
-const NOTICED_WITHIN: Duration = Duration::from_secs(2);
 
 /// Keeps an entry up to date until it leaves the cache or the agent stops.
 pub(crate) async fn run(agent: Arc<Agent>, entry: Arc<Entry>) {

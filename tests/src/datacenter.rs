@@ -1,4 +1,5 @@
-//! One datacenter of the simulation: real servers and client agents on machines of their own.
+//! A datacenter of the simulation, or several that are federated: real servers and client agents on machines of
+//! their own.
 //!
 //! ```text
 //! Machine 1 (server)                             Machine 4 (client agent)
@@ -17,6 +18,8 @@
 //! not synced. Whenever a node starts its clocks are set anew: the one of the day may be wrong by
 //! years, before or after where it was, and the other one runs a little fast or slow.
 
+mod start;
+
 use std::{
     collections::BTreeMap,
     net::{IpAddr, SocketAddr},
@@ -24,53 +27,27 @@ use std::{
     time::Duration,
 };
 
-use certs::{
-    identity::Identity,
-    link::{self, Accept, Endpoint, Limits, Service},
-};
 use dc_server::{
-    blocking::Waits,
-    cluster_id, coordinates,
-    dispatch::{self, Dispatch, Patience, way::Map},
-    failover::Failover,
-    leader::{self, Agreement, Duties, autopilot::Settings},
-    link_service::{LinkService, Parts},
-    mirror::{self, Mirrors},
+    failover::policy::Policy,
     raft::{
-        self, Raft, Role as Standing,
+        Raft, Role as Standing,
         disk::{Latency, Memory},
-        network::link::Link as Wire,
     },
-    removals::Removals,
-    server::{Server, follow_leader},
     state::State,
 };
-use lan_agent::{
-    caller::{Caller, Promise},
-    pool::{self, Pool, seal::KeyRing},
-    remote::{ClientService, LinkPuller, RemoteCaller},
-};
+use lan_agent::caller::{Caller, Promise};
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
 use time::OffsetDateTime;
-use topology::{Datacenter, NodeId, NodeName, Profile, Role, gossip};
+use topology::{Datacenter, NodeId, NodeName, Profile, Role};
 use uuid::Uuid;
 
+use self::start::Start;
 use crate::{
     credentials::Credentials,
     fabric::{Clock, Fabric, Link},
     machine::{Machine, TURN},
     storm::Weather,
 };
-
-/// Entries between two snapshots: few, so that a short run takes and sends some.
-const SNAPSHOT_ENTRIES: u64 = 100;
-
-/// How long a server has to be there before it votes, and gone before it is taken out of Raft:
-/// short, so that a short run sees that.
-const STABILIZATION: Duration = Duration::from_secs(4);
-
-/// How long requests wait for a leader, as in a real server.
-const HOLD: Duration = Duration::from_secs(7);
 
 /// How far clocks drift, in microseconds a second: so much that two of them drift apart by nearly what the
 /// margin of leases allows.
@@ -90,16 +67,19 @@ pub type Resident = Arc<dyn Fn(usize, u64, Arc<dyn Caller>, Clock) -> Promise<()
 pub struct Site {
     /// The network.
     pub fabric: Fabric,
-    dc: Datacenter,
     credentials: Arc<Credentials>,
     nodes: Vec<Node>,
+    /// How many servers each datacenter has.
     servers: usize,
+    /// What is done about services with too few healthy instances, if there are other datacenters.
+    federated: Option<Policy>,
     resident: Resident,
     rng: SmallRng,
     now: Duration,
 }
 
 struct Node {
+    dc: Datacenter,
     name: NodeName,
     host: IpAddr,
     role: Role,
@@ -123,19 +103,6 @@ fn locked<T>(slot: &Mutex<T>) -> MutexGuard<'_, T> {
     slot.lock().expect("nobody panics in here")
 }
 
-/// What a node starts with.
-struct Start {
-    me: Profile,
-    credentials: Arc<Credentials>,
-    fabric: Fabric,
-    disk: Memory,
-    /// The servers' addresses in the LAN pool.
-    join: Vec<String>,
-    servers: usize,
-    day: OffsetDateTime,
-    seed: u64,
-}
-
 impl Site {
     /// Describes a datacenter that nobody has started yet; servers come first.
     pub fn new(
@@ -148,18 +115,47 @@ impl Site {
         let mut rng = SmallRng::seed_from_u64(seed);
         let nodes = (0..servers + agents).map(|number| {
             let role = if number < servers { Role::Server } else { Role::Client };
-            Node::new(number, role, rng.random())
+            Node::new(1, number, role, rng.random())
         });
         Self {
             nodes: nodes.collect(),
             fabric: Fabric::new(rng.random(), Link::LAN),
-            dc: Datacenter::new("dc1").expect("a name"),
             credentials,
             servers,
+            federated: None,
             resident,
             rng,
             now: Duration::ZERO,
         }
+    }
+
+    /// Describes a federation of datacenters with a server each, dc1 first, whose services fail over by a policy.
+    pub fn federated(
+        credentials: Arc<Credentials>,
+        dcs: usize,
+        policy: Policy,
+        seed: u64,
+        resident: Resident,
+    ) -> Self {
+        let mut site = Self::new(credentials, 1, 0, seed, resident);
+        let others = 1..dcs;
+        site.nodes.extend(others.map(|number| {
+            let dc = u8::try_from(number + 1).expect("few datacenters");
+            Node::new(dc, number, Role::Server, site.rng.random())
+        }));
+        site.fabric = Fabric::new(site.rng.random(), Link::WAN);
+        site.federated = Some(policy);
+        site
+    }
+
+    /// Returns the datacenter of a node.
+    pub fn datacenter(&self, number: usize) -> &Datacenter {
+        &self.nodes[number].dc
+    }
+
+    /// Returns the address of a node.
+    pub fn host(&self, number: usize) -> IpAddr {
+        self.nodes[number].host
     }
 
     /// Returns how many nodes there are, running or not.
@@ -235,7 +231,7 @@ impl Site {
             let leadership = *locked(&running.raft).as_ref()?.leadership().borrow();
             (leadership.role == Standing::Leader).then_some((leadership.term, *number))
         };
-        let leaders = (0..self.servers).filter_map(|number| leads(&number));
+        let leaders = (0..self.nodes.len()).filter_map(|number| leads(&number));
         leaders.max().map(|(_, number)| number)
     }
 
@@ -275,15 +271,19 @@ impl Site {
         let day = OffsetDateTime::from_unix_timestamp(BEGIN + passed + wrong).expect("a day");
         let machine = Machine::boot(self.now, drift);
         let server = |node: &Node| node.role == Role::Server;
-        let joined = self.nodes.iter().filter(|node| server(node));
         let node = &self.nodes[number];
+        let servers = self.nodes.iter().filter(|node| server(node));
+        let fellows = servers.clone().filter(|other| other.dc == node.dc);
+        let at = |port: u16| move |node: &Node| SocketAddr::new(node.host, port).to_string();
         let start = Start {
-            me: node.profile(number, &self.dc),
+            me: node.profile(number, self.federated.is_some()),
             credentials: self.credentials.clone(),
             fabric: self.fabric.on(machine.clock()),
             disk: node.disk.clone(),
-            join: joined.map(|node| SocketAddr::new(node.host, 8301).to_string()).collect(),
+            join: fellows.map(at(8301)).collect(),
+            join_wan: servers.map(at(8302)).collect(),
             servers: self.servers,
+            failover: self.federated.clone(),
             day,
             seed: self.rng.random(),
         };
@@ -329,13 +329,14 @@ impl Site {
 }
 
 impl Node {
-    fn new(number: usize, role: Role, seed: u64) -> Self {
+    fn new(dc: u8, number: usize, role: Role, seed: u64) -> Self {
         let place = u8::try_from(number + 1).expect("few nodes");
         let latency =
             Latency { min: Duration::from_micros(100), max: Duration::from_millis(8), seed };
         Self {
+            dc: Datacenter::new(format!("dc{dc}")).expect("a name"),
             name: NodeName::new(format!("{role}-{place}")).expect("a name"),
-            host: IpAddr::from([10, 0, 0, place]),
+            host: IpAddr::from([10, 0, dc, place]),
             role,
             disk: Memory::new(Some(latency)),
             full: false,
@@ -344,137 +345,18 @@ impl Node {
         }
     }
 
-    fn profile(&self, number: usize, dc: &Datacenter) -> Profile {
+    fn profile(&self, number: usize, federated: bool) -> Profile {
         let server = self.role == Role::Server;
         Profile {
             name: self.name.clone(),
             id: NodeId(Uuid::from_u64_pair(number as u64 + 1, 0)),
-            dc: dc.clone(),
+            dc: self.dc.clone(),
             role: self.role,
             addr: SocketAddr::new(self.host, 8301),
             link: server.then_some(SocketAddr::new(self.host, 8300)),
-            wan: None,
+            wan: (server && federated).then_some(SocketAddr::new(self.host, 8302)),
             version: "0.1.0".to_owned(),
             tags: BTreeMap::new(),
         }
-    }
-}
-
-impl Start {
-    /// Puts a server together, as a process does, and lets it run.
-    async fn server(self) -> Server {
-        let service = LinkService::default();
-        let link = self.link(Arc::new(service.clone()));
-        let pool = self.pool(&link);
-        let raft = self.raft(&link).await;
-        let (standing, run) = follow_leader(raft.clone());
-        tokio::spawn(run);
-        let map = Map { home: self.me.dc.clone(), primary: self.me.dc.clone() };
-        let (coordinates, run) = coordinates::inbox(raft.clone());
-        tokio::spawn(run);
-        let parts = dispatch::Parts {
-            map,
-            raft: raft.clone(),
-            link: link.clone(),
-            federation: None,
-            removals: Removals::open(None).0,
-            pool: pool.clone(),
-            standing: standing.clone(),
-            mirrors: Mirrors::new(mirror::Settings::default()),
-            coordinates,
-            failover: Failover::new(
-                None,
-                false,
-                Mirrors::new(mirror::Settings::default()),
-                None,
-                0,
-            ),
-        };
-        let waits = Waits { default: Duration::from_secs(300), max: Duration::from_secs(600) };
-        let patience = Patience { leader: HOLD, waits };
-        let dispatch = Dispatch::new(parts, patience, self.seed);
-        let (agreement, expect) = (Agreement::default(), Some(self.servers));
-        let autopilot = Settings { stabilization: STABILIZATION, ..Settings::default() };
-        let cluster = Some(cluster_id::fresh(self.seed, 0));
-        let (dc, me) = (self.me.dc.clone(), self.me.name.clone());
-        let duties = leader::Config { dc, me, expect, autopilot, cluster };
-        let duties = Duties::new(duties, raft.clone(), pool.clone(), link, agreement.clone());
-        tokio::spawn(duties.run());
-        service.open(Parts {
-            dispatch: dispatch.clone(),
-            raft: raft.clone(),
-            pool: pool.clone(),
-            agreement,
-            expect,
-            federation: None,
-        });
-        Server { dispatch, raft, federation: None, pool, standing }
-    }
-
-    /// Puts a client agent together and lets it run.
-    fn client(self) -> RemoteCaller {
-        let link = self.link(Arc::new(ClientService));
-        let pool = self.pool(&link);
-        let (caller, run) = RemoteCaller::new(self.me.dc.clone(), link, pool, None, self.seed);
-        tokio::spawn(run);
-        caller
-    }
-
-    fn link(&self, service: Arc<dyn Service>) -> Endpoint {
-        let me = &self.me;
-        let identity = Identity::new(me.dc.clone(), me.role, Some(me.name.clone()));
-        let config = link::Config {
-            addr: me.link.unwrap_or(SocketAddr::new(me.addr.ip(), 0)),
-            keys: self.credentials.issue(&identity, self.day),
-            me: identity,
-            accept: Accept::OwnDatacenter(me.dc.clone()),
-            profile: link::Profile::Lan,
-            seed: Some(self.seed),
-            limits: Limits::default(),
-        };
-        let bound = Endpoint::bind(config, &self.fabric, service);
-        let (endpoint, run) = bound.expect("the address is free");
-        tokio::spawn(run);
-        endpoint
-    }
-
-    fn pool(&self, link: &Endpoint) -> Pool {
-        let config = pool::Config {
-            me: self.me.clone(),
-            bind: self.me.addr,
-            ring: KeyRing::plain(),
-            join: self.join.clone(),
-            retry_interval: Duration::from_secs(1),
-            roster: None,
-            rejoin: false,
-            seed: self.seed,
-            boot: self.boot_ms(),
-            gossip: gossip::Config::lan(),
-            measuring: pool::Measuring::On,
-        };
-        let puller = Arc::new(LinkPuller::new(link.clone()));
-        let bound = Pool::bind(config, &self.fabric, puller);
-        let (pool, _addr, run) = bound.expect("the address is free");
-        tokio::spawn(run);
-        pool
-    }
-
-    async fn raft(&self, link: &Endpoint) -> Raft {
-        let config = raft::Config {
-            id: self.me.id.raft(),
-            name: self.me.name.clone(),
-            addr: link.local_addr(),
-            multiplier: 1,
-            snapshot_entries: SNAPSHOT_ENTRIES,
-            seed: self.seed,
-            boot_ms: self.boot_ms(),
-        };
-        let wire = Arc::new(Wire::new(link.clone(), self.me.dc.clone()));
-        let raft = Raft::start(config, Arc::new(self.disk.clone()), wire).await;
-        raft.expect("Raft starts from any disk that was synced when it said so")
-    }
-
-    fn boot_ms(&self) -> u64 {
-        u64::try_from(self.day.unix_timestamp()).expect("after 1970") * 1_000
     }
 }

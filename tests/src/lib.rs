@@ -10,6 +10,7 @@
 //!   it.
 //! - [`datacenter`] is servers and client agents on simulated network, disks and clocks, each on a
 //!   [`machine`] of its own; [`asking`] is who asks them.
+//! - [`chronicle`] is what datacenters held their instances for, and what lookups were told of them.
 //! - [`harness`] is real processes.
 //! - [`fabric`] is a network in memory, for the simulation: it delays, loses and cuts, and the
 //!   same seed gives the same bytes.
@@ -18,6 +19,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test stops where it stands")]
 
 pub mod asking;
+pub mod chronicle;
 pub mod credentials;
 pub mod crowd;
 pub mod datacenter;

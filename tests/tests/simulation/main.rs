@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test stops where it stands")]
 
 mod coordinates;
+mod failover;
 mod federation;
 mod frozen;
 mod lan_pool;

@@ -67,7 +67,7 @@ use crate::{
         again::{Again, Attempts, another_leads},
         way::{Leadership, Map, Origin, Scene, Way},
     },
-    failover::{Failover, Own},
+    failover::Failover,
     metrics::Ways,
     mirror::{
         self, Mirrors,
@@ -98,9 +98,9 @@ pub struct Dispatch {
     patience: Patience,
     under_way: AtomicU64,
     jitter: AtomicU64,
-    answers: Answers,
+    answers: Arc<Answers>,
     mirrors: Mirrors,
-    failover: Failover,
+    failover: Arc<Failover>,
     coordinates: Inbox,
     ways: Ways,
 }
@@ -124,7 +124,7 @@ pub struct Parts {
     /// What is known of other datacenters.
     pub mirrors: Mirrors,
     /// Who answers for services that have too few healthy instances.
-    pub failover: Failover,
+    pub failover: Arc<Failover>,
     /// Writes where nodes are.
     pub coordinates: Inbox,
 }
@@ -152,7 +152,7 @@ impl Dispatch {
     pub fn new(parts: Parts, patience: Patience, seed: u64) -> Arc<Self> {
         let Parts { map, raft, link, federation, removals, pool, standing, mirrors, .. } = parts;
         Arc::new(Self {
-            answers: Answers::new(map.home.clone()),
+            answers: parts.failover.own().answers.clone(),
             map,
             raft,
             link,
@@ -335,7 +335,6 @@ impl Dispatch {
 
     /// Answers a read from the state as it is here.
     async fn read(&self, ask: &Ask) -> Result<Answer, AskError> {
-        let own = Own { view: self.raft.view(), answers: &self.answers };
         let answer = match &ask.question {
             Question::RaftConfiguration => {
                 let last_contact = self.raft.last_contact();
@@ -347,10 +346,10 @@ impl Dispatch {
                 mirror::feed_answer(self.raft.view(), feed, ask, contact).await
             }
             Question::FailoverExplain(explain) => self.explain(ask, explain).await?,
-            Question::Lookup(lookup) if self.may_fail_over(ask, own, lookup) => {
+            Question::Lookup(lookup) if self.may_fail_over(ask, lookup) => {
                 let blocking = ask.blocking.map(|blocking| self.patience.waits.hold(blocking));
                 let contact = || self.raft.last_contact();
-                self.failover.answer(own, lookup, blocking, contact).await?
+                self.failover.answer(lookup, blocking, contact).await?
             }
             question => {
                 let blocking = ask.blocking.map(|blocking| self.patience.waits.hold(blocking));
@@ -369,9 +368,9 @@ impl Dispatch {
 
     /// Tells whether others than the own instances may answer a lookup. Who names a datacenter wants that one's answer
     /// and nothing else, but where it goes itself is a query's own business.
-    fn may_fail_over(&self, ask: &Ask, own: Own<'_>, lookup: &Lookup) -> bool {
+    fn may_fail_over(&self, ask: &Ask, lookup: &Lookup) -> bool {
         let is_query = matches!(lookup.subject, Subject::Query(_));
-        (ask.dc.is_none() || is_query) && self.failover.concerns(own, lookup)
+        (ask.dc.is_none() || is_query) && self.failover.concerns(lookup)
     }
 
     /// Hands an ask to the leader.

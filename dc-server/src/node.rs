@@ -63,9 +63,11 @@ use crate::{
     cluster_id, config, coordinates,
     data_dir::DataDir,
     dispatch::{self, Dispatch, Patience},
+    failover::Own,
     leader::{self, Agreement, Duties, autopilot::Settings},
     link_service::{LinkService, Parts},
     metrics::Replication,
+    query::Answers,
     raft::{self, Raft, disk, network::link::Link},
     release,
     server::{InsideServer, Server, follow_leader},
@@ -249,6 +251,7 @@ async fn server(
     let map = dispatch::way::Map { home: me.dc.clone(), primary: config.primary().clone() };
     let (coordinates, run) = coordinates::inbox(raft.clone());
     tasks.push(Box::pin(run));
+    let own = Own { view: raft.view().clone(), answers: Arc::new(Answers::new(me.dc.clone())) };
     let parts = dispatch::Parts {
         map: map.clone(),
         raft: raft.clone(),
@@ -258,7 +261,7 @@ async fn server(
         pool: pool.clone(),
         standing: standing.clone(),
         mirrors: mirrors.clone(),
-        failover: wan::failover(config, &world, &mirrors, federation.as_ref()),
+        failover: wan::failover(config, &world, own, &mirrors, federation.as_ref()),
         coordinates,
     };
     let dispatch = Dispatch::new(parts, patience(config), world.seed);

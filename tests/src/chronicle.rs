@@ -12,6 +12,10 @@ use std::{
 
 use topology::Datacenter;
 
+/// By how much ages may be wrong where clocks drift by 2 % each: a mirror is as old as a second of its source's clock
+/// says, and older by what its own server's clock says since.
+const DRIFT: f64 = 0.04;
+
 /// The number of an instance in its datacenter.
 pub type Instance = u32;
 
@@ -131,7 +135,11 @@ impl Chronicle {
 /// Tells whether an answer shows what a datacenter held at one moment, not too long ago.
 fn fits(dc: &Datacenter, changes: &[Change], told: &Told) -> bool {
     let shown: BTreeSet<_> = told.shown.iter().filter(|(of, ..)| of == dc).cloned().collect();
-    let as_of = told.begun.saturating_sub(told.age);
+    let age = match told.age {
+        Duration::ZERO => Duration::ZERO,
+        age => (age + Duration::from_secs(1)).mul_f64(1.0 + DRIFT) - Duration::from_secs(1),
+    };
+    let as_of = told.begun.saturating_sub(age);
     let done = |change: &Change| change.done.is_some_and(|done| done < as_of);
     let oldest = changes.iter().rposition(done).map_or(0, |last| last + 1);
     let newest = changes.iter().take_while(|change| change.begun <= told.ended).count();

@@ -321,8 +321,8 @@ impl<'a> Search<'a> {
             let call = &self.calls[*index];
             let overwrites = !call.leaves_alone();
             let others_want = wanted.iter().any(|other| other != index);
-            let is_alike = call.is_lost_delete() && alike != Some(*index);
-            !(overwrites && others_want) && !is_alike
+            let is_another = call.is_lost_delete() && alike != Some(*index);
+            !(is_another || overwrites && others_want)
         };
         let mut next: Vec<usize> = begun().filter(may).collect();
         next.sort_by_key(|index| std::cmp::Reverse(self.calls[*index].end));

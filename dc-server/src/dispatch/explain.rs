@@ -12,12 +12,9 @@ use tokio::time::Instant;
 use topology::Datacenter;
 
 use super::{Dispatch, gather::GATHER_MAX};
-use crate::failover::{
-    Own,
-    explain::{
-        Callers,
-        report::{Unknown, report},
-    },
+use crate::failover::explain::{
+    Callers,
+    report::{Unknown, report},
 };
 
 impl Dispatch {
@@ -28,8 +25,7 @@ impl Dispatch {
         explain: &FailoverExplain,
     ) -> Result<Answer, AskError> {
         let FailoverExplain { service, lost, overload_percent, scope } = explain;
-        let own = Own { view: self.raft.view(), answers: &self.answers };
-        let mine = self.failover.callers(own, service.as_ref(), lost)?;
+        let mine = self.failover.callers(service.as_ref(), lost)?;
         if *scope != Scope::Federation {
             return self.explained(&mine);
         }
@@ -53,7 +49,7 @@ impl Dispatch {
                 Err(error) => unknown.push(Unknown { datacenter, reason: error.to_string() }),
             }
         }
-        let held = self.failover.held(own, service.as_ref())?;
+        let held = self.failover.held(service.as_ref())?;
         let overload = f64::from(*overload_percent) / 100.0;
         self.explained(&report(lost, overload, &callers, &held, unknown))
     }

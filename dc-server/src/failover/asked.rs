@@ -25,6 +25,15 @@ pub enum Asked<'a> {
     Query(&'a Run),
 }
 
+/// The name of what is asked for. A service and a query may have the same.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Name {
+    /// The name of a service, in lower case.
+    Service(Text),
+    /// The name or id of a query, or what a template takes for one.
+    Query(Text),
+}
+
 impl<'a> Asked<'a> {
     /// Reads a lookup; `None` for what nobody else answers.
     pub fn of(lookup: &'a Lookup) -> Option<Self> {
@@ -35,17 +44,11 @@ impl<'a> Asked<'a> {
         }
     }
 
-    /// Tells whether it is a run of a query.
-    pub fn is_query(self) -> bool {
-        matches!(self, Asked::Query(_))
-    }
-
-    /// Returns what choices are kept by. Hardly any service is called like a query, and one that is pushes out what is
-    /// kept of it, no more.
-    pub fn key(self) -> Text {
+    /// Returns what choices are kept by.
+    pub fn name(self) -> Name {
         match self {
-            Asked::Service(service) => fold(service),
-            Asked::Query(run) => format!("\0{}", run.name).into(),
+            Asked::Service(service) => Name::Service(fold(service)),
+            Asked::Query(run) => Name::Query(run.name.clone()),
         }
     }
 
@@ -112,6 +115,14 @@ mod tests {
         let query =
             format!(r#"{{"Name":"q","Service":{{"Service":"a\"b"}},"DNS":{{"TTL":"{ttl}"}}}}"#);
         Definition::read(&query, true).unwrap().wanted()
+    }
+
+    #[test]
+    fn a_query_is_never_taken_for_the_service_of_its_name() {
+        let run = Run { name: "Web".into(), limit: 0, agent: "n1".into() };
+        let service = Text::from("Web");
+        assert_ne!(Asked::Query(&run).name(), Asked::Service(&service).name());
+        assert_eq!(Asked::Service(&service).name(), Asked::Service(&"wEB".into()).name());
     }
 
     #[test]

@@ -16,11 +16,11 @@ use topology::Datacenter;
 use wan_federation::{Federation, Verdict};
 
 use super::{
-    Failover, Own, Planned,
+    Failover,
     asked::Asked,
     choice::{Choice, Place, choose},
+    kept::{Planned, put_in_order},
     plan::{Plan, Target, is_needed},
-    put_in_order,
 };
 use crate::{
     config_entry::SERVICE_RESOLVER,
@@ -76,11 +76,10 @@ impl Failover {
     /// Returns where those of this datacenter are sent, for one service or all.
     pub fn callers(
         &self,
-        own: Own<'_>,
         service: Option<&Text>,
         lost: &[Datacenter],
     ) -> Result<Callers, AskError> {
-        let state = own.view.load();
+        let state = self.own.view.load();
         let verdicts: Vec<_> = self.federation.iter().flat_map(Federation::datacenters).collect();
         let names = match service {
             Some(service) => BTreeSet::from([service.clone()]),
@@ -88,16 +87,16 @@ impl Failover {
         };
         let mut services = Vec::with_capacity(names.len());
         for name in &names {
-            let fate = self.fate(own, &state, name, lost, &verdicts)?;
+            let fate = self.fate(&state, name, lost, &verdicts)?;
             if fate.registered > 0 || !fate.now.is_empty() || !fate.then.is_empty() {
                 services.push(fate);
             }
         }
-        Ok(Callers { datacenter: own.answers.home().clone(), services })
+        Ok(Callers { datacenter: self.own.answers.home().clone(), services })
     }
 
     /// Returns how many healthy instances there are, of one service or all, as far as is known here.
-    pub fn held(&self, own: Own<'_>, service: Option<&Text>) -> Result<Held, AskError> {
+    pub fn held(&self, service: Option<&Text>) -> Result<Held, AskError> {
         let mut held = Held::new();
         let mut take_in = |view: &View, answers: &Answers| -> Result<(), AskError> {
             let state = view.load();
@@ -112,7 +111,7 @@ impl Failover {
             }
             Ok(())
         };
-        take_in(own.view, own.answers)?;
+        take_in(&self.own.view, &self.own.answers)?;
         for mirror in self.mirrors.ages().keys().filter_map(|dc| self.mirrors.get(dc)) {
             take_in(mirror.view(), mirror.answers())?;
         }
@@ -136,22 +135,21 @@ impl Failover {
 
     fn fate(
         &self,
-        own: Own<'_>,
         state: &Published,
         service: &Text,
         lost: &[Datacenter],
         verdicts: &[(Datacenter, Verdict)],
     ) -> Result<Fate, AskError> {
-        let home = own.answers.home();
+        let home = self.own.answers.home();
         let asked = Asked::Service(service);
-        let Some(Planned { plan, .. }) = self.plan(own.answers, state, asked)? else {
+        let Some(Planned { plan, .. }) = self.plan(state, asked)? else {
             return Err(AskError::Failed(format!("nothing is known of {service}")));
         };
         let Plan { policy, targets } = plan;
-        let places = targets.iter().map(|target| self.place(own.answers, state, target, verdicts));
+        let places = targets.iter().map(|target| self.place(state, target, verdicts));
         let mut places = places.collect::<Result<Vec<_>, _>>()?;
         put_in_order(&mut places, verdicts);
-        let kept = self.kept.load().get(&fold(service)).cloned();
+        let kept = self.kept.load().get(&asked.name()).cloned();
         let memory = kept.as_ref().and_then(|kept| kept.memory.as_ref());
         let now = choose(&policy, &places, memory, self.start.elapsed());
         let is_lost = |place: &Place<Target>| lost.contains(place.of.dc.as_ref().unwrap_or(home));
@@ -165,7 +163,8 @@ impl Failover {
                 shares(home, &then, &without)
             }
         };
-        let registered = own.answers.count(state, &Target::own(service.clone()).census())?.total;
+        let registered =
+            self.own.answers.count(state, &Target::own(service.clone()).census())?.total;
         Ok(Fate {
             service: service.clone(),
             policy: is_needed(state.config_entries(), self.default.as_ref(), service),

@@ -3,7 +3,7 @@
 //! A service-resolver says which instances are meant (a redirect, a subset) and where to go when they are too few. Without
 //! a word on that in it, the server's own policy counts, if it has one. A function of values.
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 use lan_agent::catalog::{Form, Lookup, Run, Selection, Subject, Text};
 use topology::Datacenter;
@@ -166,14 +166,17 @@ impl Target {
 
     /// Makes a lookup of the service's health, or a run of a query, one of these instances; those elsewhere are shown
     /// as they are seen from the WAN if `wan`. Only passing ones stand in for others, unless a query says which do.
-    pub fn lookup(&self, asked: &Lookup, stands_in: bool, wan: bool) -> Lookup {
+    pub fn lookup<'a>(&self, asked: &'a Lookup, stands_in: bool, wan: bool) -> Cow<'a, Lookup> {
+        if !stands_in && self.is_all_of(&asked.subject) {
+            return Cow::Borrowed(asked);
+        }
         let mut lookup = asked.clone();
         if let Subject::Query(run) = &asked.subject {
             lookup.subject = Subject::Health { service: self.service.clone(), passing: false };
             let wan = asked.selection.wan || (self.dc.is_some() && wan);
             let near = self.near(run, &asked.selection.near);
             lookup.selection = Selection { near, wan, ..self.selection.clone() };
-            return lookup;
+            return Cow::Owned(lookup);
         }
         if let Subject::Health { service, passing } = &mut lookup.subject {
             *service = self.service.clone();
@@ -187,7 +190,13 @@ impl Target {
             ("", _) => own.clone(),
             (asked, own) => format!("({asked}) and ({own})").into(),
         };
-        lookup
+        Cow::Owned(lookup)
+    }
+
+    /// Tells whether it is what is asked for, as it stands there.
+    fn is_all_of(&self, subject: &Subject) -> bool {
+        let own = self.dc.is_none() && !self.only_passing && self.selection.filter.is_empty();
+        own && matches!(subject, Subject::Health { service, .. } if *service == self.service)
     }
 
     /// Returns the lookup that tells how many of them there are.

@@ -24,7 +24,7 @@ use crate::{
     config_replication::Replicator,
     data_dir::DataDir,
     dispatch::{Dispatch, way::Map},
-    failover::Failover,
+    failover::{Failover, Own},
     mirror::{self, MIRRORS_TAG, Mirrors, puller::Puller, rule::Bounds},
     raft::Raft,
     removals::Removals,
@@ -149,11 +149,12 @@ pub(super) fn mirrors(config: &config::Agent) -> Mirrors {
 pub(super) fn failover(
     config: &config::Agent,
     world: &World,
+    own: Own,
     mirrors: &Mirrors,
     federation: Option<&Federation>,
-) -> Failover {
+) -> Arc<Failover> {
     let (policy, mirrors) = (config.failover.clone(), mirrors.clone());
-    Failover::new(policy, config.translate_wan, mirrors, federation.cloned(), world.seed)
+    Failover::new(own, policy, config.translate_wan, mirrors, federation.cloned(), world.seed)
 }
 
 /// Returns what copies from other datacenters: their catalogs, and the configuration entries of the primary one.

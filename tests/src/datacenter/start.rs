@@ -11,10 +11,11 @@ use dc_server::{
     cluster_id::{self, ClusterId},
     coordinates,
     dispatch::{self, Dispatch, Patience, way::Map},
-    failover::{Failover, policy::Policy},
+    failover::{Failover, Own, policy::Policy},
     leader::{self, Agreement, Duties, autopilot::Settings},
     link_service::{LinkService, Parts},
     mirror::{self, MIRRORS_TAG, Mirrors, puller::Puller},
+    query::Answers,
     raft::{self, Raft, disk::Memory, network::link::Link as Wire},
     removals::Removals,
     server::{InsideServer, Server, follow_leader},
@@ -72,7 +73,9 @@ impl Start {
         let inside = InsideServer::default();
         let federation = self.federation(&link, &raft, inside.clone());
         let mirrors = Mirrors::new(mirror::Settings::default());
+        let answers = Arc::new(Answers::new(self.me.dc.clone()));
         let failover = Failover::new(
+            Own { view: raft.view().clone(), answers },
             self.failover.clone(),
             false,
             mirrors.clone(),

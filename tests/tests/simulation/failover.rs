@@ -117,6 +117,8 @@ impl World {
                 own.peek().is_some() && own.all(|told| told.served == *served)
             })
         };
+        // What was is no sign: first verdicts and mirrors have to hear of it.
+        self.site.run(Duration::from_secs(5));
         let what = format!("{passing:?} of {running:?} answered by {meant:?}");
         self.site.until(SETTLES_WITHIN, &what, |site| arrived(site.now()));
         let begin = self.site.now();
@@ -146,7 +148,9 @@ impl World {
             let back = turns.iter().rfind(|(at, some)| *some && *at <= told.ended);
             if own && !was_own {
                 let since = back.expect("there is one").0;
-                assert!(told.ended >= since + self.hold_down, "since {since:?}: {told:?}");
+                // Its clock may run a little fast.
+                let held_down = (told.ended - since).mul_f64(1.03) >= self.hold_down;
+                assert!(held_down, "since {since:?}: {told:?} within {:?}", self.hold_down);
                 returns += 1;
             }
             let gone = |(at, some): &(Duration, bool)| !some && *at <= told.ended;
@@ -355,7 +359,7 @@ fn shown(row: &Value, home: &Datacenter) -> Option<(Datacenter, Instance, usize)
 
 #[test]
 fn lookups_never_show_what_its_source_held_for_critical_and_go_where_explain_says() {
-    seeds::spread(0..8, |seed| {
+    seeds::spread(0..10, |seed| {
         let mut world = World::new(seed);
         let noisy = world.rng.random_range(0..DATACENTERS);
         world.noise_around(noisy);

@@ -132,10 +132,10 @@ fn a_query_goes_to_the_nearest_and_then_to_those_that_it_names() {
     let near = |near: &str| Selection { near: near.into(), ..Selection::default() };
     let asked =
         |selection| Lookup { subject: Subject::Query(run.clone()), selection, form: Form::Json };
-    let own = targets[0].lookup(&asked(Selection::default()), false, true).selection;
+    let own = targets[0].lookup(&asked(Selection::default()), false, true).into_owned().selection;
     assert_eq!((&*own.near, own.wan, own.tags.len()), ("n1", false, 1));
     assert_eq!(&*targets[0].lookup(&asked(near("n7")), false, true).selection.near, "n7");
     assert_eq!(&*targets[0].lookup(&asked(near("_ip")), false, true).selection.near, "");
-    let away = targets[1].lookup(&asked(near("n7")), true, true).selection;
+    let away = targets[1].lookup(&asked(near("n7")), true, true).into_owned().selection;
     assert_eq!((&*away.near, away.wan), ("", true));
 }

@@ -6,8 +6,9 @@
 # make bench-services  the same for services, checks, DNS and agents that are cut off
 # make bench-federation  reads at a distance, what mirrors cost, how soon a loss is known; 40 minutes
 # make bench-failover  how soon another datacenter answers, what a policy costs, prepared queries beside Consul; 15 minutes
+# make bench-gateway  requests through a gateway beside those that go directly; two minutes
 # make fuzz     feeds every parser of untrusted bytes for FUZZ_SECONDS (60) each
-# make clients  the life of a service with clients that others wrote: py-consul, python-consul, dig, HAProxy
+# make clients  services and failover with clients that others wrote: py-consul, python-consul, dig, HAProxy
 # make release  one static binary: target/static/x86_64-unknown-linux-gnu/release/causeway
 
 CARGO ?= cargo
@@ -17,7 +18,7 @@ DENY_VERSION := 0.20.2
 ADVISORIES := $(wildcard $(or $(CARGO_HOME),$(HOME)/.cargo)/advisory-dbs)
 TARGET := $(shell rustc -vV | sed -n 's/^host: //p')
 
-.PHONY: demo build test verify fmt clippy doc deny bench bench-services bench-federation bench-failover fix fuzz clients release
+.PHONY: demo build test verify fmt clippy doc deny bench bench-services bench-federation bench-failover bench-gateway fix fuzz clients release
 
 demo:
 	$(CARGO) build --locked --release --bin causeway
@@ -86,6 +87,11 @@ bench-failover:
 	BENCH=$(BENCH) CANDIDATE=$(CURDIR)/target/release/causeway \
 		tests/bench/failover.py --system candidate --system consul --only prepared_queries $(BENCH_FLAGS)
 
+bench-gateway:
+	$(CARGO) build --locked --release --bin causeway
+	BENCH=$(BENCH) CANDIDATE=$(CURDIR)/target/release/causeway \
+		tests/bench/gateway.py --system tests/bench/gateway.py:Gatewayed --only gateway $(BENCH_FLAGS)
+
 # What makes a parser panic is saved to tests/corpus, where `make test` finds it again.
 fuzz:
 	$(CARGO) run --locked -p tests --bin fuzz -- --seconds $(or $(FUZZ_SECONDS),60) $(FUZZ_FLAGS)
@@ -94,6 +100,7 @@ fuzz:
 clients:
 	$(CARGO) build --locked --bin causeway
 	tests/clients/run.sh
+	tests/clients/failover.sh
 
 fix:
 	$(CARGO) clippy --fix --allow-dirty --allow-staged --workspace --all-targets

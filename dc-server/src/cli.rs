@@ -143,6 +143,15 @@ impl Command {
         let (flags, run) = (Vec::new as fn() -> Vec<Flag>, Run::Program(run));
         Self { name, about, usage: "", help: "", flags, api: Api::None, run }
     }
+
+    /// Makes a command that is a program of its own on one thread.
+    pub const fn relay(
+        name: &'static str,
+        about: &'static str,
+        run: fn(Vec<String>, PathBuf) -> Outcome,
+    ) -> Self {
+        Self { run: Run::Relay(run), ..Self::program(name, about, run) }
+    }
 }
 
 /// Whether a command speaks to an agent.
@@ -167,6 +176,8 @@ pub enum Run {
     /// A program of its own on a runtime with all cores: gets its words and the path of the
     /// running program, and prints its own help.
     Program(fn(Vec<String>, PathBuf) -> Outcome),
+    /// The same on one thread, which does at once what it was woken for.
+    Relay(fn(Vec<String>, PathBuf) -> Outcome),
 }
 
 /// Where a command reads and writes.
@@ -307,6 +318,10 @@ fn dispatch(start: &Start, io: &mut Io<'_>) -> anyhow::Result<ExitCode> {
     match command.run {
         Run::Program(run) => {
             let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+            runtime.block_on(run(words.to_vec(), start.itself.clone()))
+        }
+        Run::Relay(run) => {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             runtime.block_on(run(words.to_vec(), start.itself.clone()))
         }
         Run::Call(run) => call(command, run, words, start, io).map(ExitCode::from),

@@ -3,6 +3,7 @@
 pub mod blocking;
 pub mod cli;
 pub mod cluster_id;
+pub mod compose;
 pub mod config;
 pub mod config_entry;
 pub mod config_replication;

@@ -17,7 +17,7 @@ pub mod process;
 pub mod progress;
 pub mod ready;
 
-mod credentials;
+pub(crate) mod credentials;
 mod run_dir;
 
 use std::{
@@ -94,7 +94,7 @@ impl Federation {
         let block = Block::claim(config.seed, HTTP_PORT)
             .map_err(|source| ProcessesError::Addresses { source })?;
         let dir = RunDir::create(config.dir.as_deref(), &std::env::temp_dir(), config.now)?;
-        let layout = Layout::new(&config.plan, &block, dir.path());
+        let layout = Layout::new(&config.plan, block.addresses(), dir.path());
         credentials::write(&layout, dir.path(), config.security, config.now)?;
         let processes = layout.nodes.iter().map(|_| None).collect();
         let mut federation = Self { layout, processes, binary: config.binary, dir, _block: block };

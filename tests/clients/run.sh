@@ -8,55 +8,17 @@ cd "$(dirname "$0")/../.."
 
 binary=$(realpath "${1:-target/debug/causeway}")
 here=$PWD/tests/clients
-environments=$PWD/target/clients
-for program in dig haproxy curl python3; do
-  command -v "$program" >/dev/null || {
-    echo "run.sh: $program is not installed; Debian has it in dnsutils, haproxy, curl and python3-venv" >&2
-    exit 2
-  }
-done
+programs="dig haproxy curl python3"
+# shellcheck source=tests/clients/common.sh
+source "$here/common.sh"
+environment py-consul
+environment python-consul
 
-for client in py-consul python-consul; do
-  [ -x "$environments/$client/bin/python" ] || python3 -m venv "$environments/$client"
-  "$environments/$client/bin/python" -m pip install --quiet --disable-pip-version-check "$client"
-done
-
-work=$(mktemp -d)
-pids=()
-finish() {
-  status=$?
-  kill "${pids[@]}" 2>/dev/null || true
-  wait 2>/dev/null || true
-  if [ $status -ne 0 ]; then tail -n 20 "$work"/*.log; fi
-  rm -rf "$work"
-  exit $status
-}
-trap finish EXIT
-
-# Addresses of loopback that nobody else on this machine is likely to have.
-net=127.$((RANDOM % 100 + 100)).$((RANDOM % 200))
-start() { # NODE ADDRESS DC FLAGS...
-  local node=$1 address=$2 dc=$3
-  shift 3
-  "$binary" agent -node "$node" -bind "$address" -client "$address" -datacenter "$dc" \
-    -data-dir "$work/$node" "$@" >"$work/$node.log" 2>&1 &
-  pids+=($!)
-}
 start dc1-s "$net.1" dc1 -server -bootstrap-expect 1
 start dc2-s "$net.2" dc2 -server -bootstrap-expect 1 -retry-join-wan "$net.1"
 start dc1-c "$net.3" dc1 -retry-join "$net.1"
 start dc2-c "$net.4" dc2 -retry-join "$net.2"
 
-await() { # WHAT COMMAND...
-  local what=$1
-  shift
-  for _ in $(seq 200); do
-    if "$@" >/dev/null 2>&1; then return; fi
-    sleep 0.1
-  done
-  echo "run.sh: not within 20 s: $what" >&2
-  exit 1
-}
 for pair in 3:dc2 4:dc1; do
   await "an agent asks ${pair#*:}" curl -fsS "http://$net.${pair%:*}:8500/v1/catalog/nodes?dc=${pair#*:}"
 done
@@ -69,16 +31,6 @@ done
 register() { # ADDRESS-OF-SERVICE PORT
   curl -fsS -X PUT "http://$net.3:8500/v1/agent/service/register" -d \
     "{\"ID\": \"web-$1\", \"Name\": \"web\", \"Address\": \"$1\", \"Port\": $2, \"Tags\": [\"v1\"]}"
-}
-ask() { dig +short +time=2 +tries=1 -p 8600 "$@"; }
-expect() { # EXPECTED QUESTION...
-  local expected=$1 found
-  shift
-  found=$(ask "$@" | sort | tr '\n' ' ')
-  [ "$found" = "$expected" ] || {
-    echo "run.sh: dig $*: expected '$expected', found '$found'" >&2
-    return 1
-  }
 }
 python3 -m http.server --bind "$net.10" 8080 --directory "$here" >"$work/web-10.log" 2>&1 &
 pids+=($!)

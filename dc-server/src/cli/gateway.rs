@@ -81,7 +81,7 @@ const FLAGS: [Flag; 6] = [
 ];
 
 /// The command.
-pub(super) const COMMAND: Command = Command::program(
+pub(super) const COMMAND: Command = Command::relay(
     "gateway",
     "Relays other datacenters to the servers of one",
     |words, _itself| Box::pin(async move { run(&words).await }),

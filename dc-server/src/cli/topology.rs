@@ -1,4 +1,4 @@
-//! `causeway topology`: runs a plan as processes of this machine until Ctrl-C, or shows it.
+//! `causeway topology`: runs a plan as processes of this machine until Ctrl-C, renders it for containers, or shows it.
 
 use std::{fmt::Write, path::PathBuf, process::ExitCode, time::Duration};
 
@@ -7,9 +7,11 @@ use topology::plan::Plan;
 
 use crate::{
     cli::{
-        Command, flags,
+        Command,
+        flags::{self, Flag, Line},
         run::{self, Interrupt},
     },
+    compose::{self, project, subnet},
     http_client::HttpClient,
     processes::{
         Federation, Keep,
@@ -28,16 +30,34 @@ const USAGE: &str = "\
 Usage: causeway topology <subcommand> [options] [PLAN]
 
   Runs a plan of datacenters as processes of this machine, each node on a
-  loopback address of its own. PLAN is a TOML file or the name of a plan that
-  comes with the program; three datacenters when left out.
+  loopback address of its own, or writes the files to run it in containers.
+  PLAN is a TOML file or the name of a plan that comes with the program; three
+  datacenters when left out.
+
+      $ causeway topology up
+      $ causeway topology render -dir=federation && cd federation
+      $ docker-compose up -d
 
 Subcommands:
+    render      Writes what docker-compose needs to run a plan
     show        Shows what a plan holds
     up          Runs a plan until Ctrl-C
     validate    Says whether a plan can be run
 
 Options:
 ";
+
+/// The flags of `render`.
+const RENDER_FLAGS: [Flag; 4] = [
+    Flag::value("dir", "path", "Write to this new or empty directory."),
+    Flag::value("format", "name", "What to write: compose, for docker-compose; the default."),
+    Flag::value("binary", "path", "Put this program into the containers instead of this one."),
+    Flag::value(
+        "subnet",
+        "network",
+        "Take addresses from this private network; the default is 10.77.0.0/16.",
+    ),
+];
 
 /// The command.
 pub(super) const COMMAND: Command =
@@ -51,9 +71,10 @@ pub async fn run(words: &[String], itself: PathBuf) -> anyhow::Result<ExitCode> 
         Some((first, rest)) if !first.starts_with('-') => (first.as_str(), rest),
         _ => ("", words),
     };
-    let line = run::parse(&run::FLAGS, words)?;
+    let flags = if subcommand == "render" { &RENDER_FLAGS[..] } else { &run::FLAGS };
+    let line = run::parse(flags, words)?;
     if line.help || subcommand.is_empty() {
-        print!("{USAGE}{}", flags::help(&run::FLAGS));
+        print!("{USAGE}{}", flags::help(flags));
         return Ok(if line.help { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
     let named = run::only_argument(&line)?;
@@ -63,14 +84,35 @@ pub async fn run(words: &[String], itself: PathBuf) -> anyhow::Result<ExitCode> 
             let interrupt = Interrupt::listen()?;
             up(Federation::start(run::config(&line, plan, itself))?, interrupt).await?;
         }
+        "render" => print!("{}", render(&line, run::plan(named)?, itself)?),
         "show" => print!("{}", shown(&run::plan(named)?)),
         "validate" => {
             let plan = run::plan(named)?;
             println!("valid: {} datacenters", plan.datacenters.len());
         }
-        other => bail!("no subcommand {other:?}: there is show, up, validate"),
+        other => bail!("no subcommand {other:?}: there is render, show, up, validate"),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Writes the files for containers; returns what to do with them.
+fn render(line: &Line, plan: Plan, itself: PathBuf) -> anyhow::Result<String> {
+    if let Some(other) = line.value("format").filter(|format| *format != "compose") {
+        bail!("-format={other}: there is compose");
+    }
+    let Some(dir) = line.value("dir") else {
+        bail!("-dir is missing: name a new or empty directory")
+    };
+    let subnet = line.value("subnet").map(str::parse).transpose()?;
+    let settings = compose::Settings {
+        plan,
+        dir: PathBuf::from(dir),
+        binary: line.value("binary").map_or(itself, PathBuf::from),
+        subnet: subnet.unwrap_or(subnet::DEFAULT),
+        now: time::OffsetDateTime::now_utc(),
+    };
+    let layout = compose::render(&settings)?;
+    Ok(project::how_to(&layout, dir))
 }
 
 async fn up(mut federation: Federation, mut interrupt: Interrupt) -> anyhow::Result<()> {

@@ -73,7 +73,7 @@ fn wan_seeds(node: &Node, layout: &Layout) -> Vec<String> {
     others
         .flat_map(|dc| {
             let seeds: Vec<String> =
-                layout.servers_of(&dc).take(WAN_SEEDS).map(|s| s.ip.to_string()).collect();
+                layout.servers_of(&dc).take(WAN_SEEDS).map(|s| s.wan.to_string()).collect();
             seeds
         })
         .collect()
@@ -95,7 +95,7 @@ mod tests {
         let text =
             "[[datacenter]]\nname='a'\nservers=3\nclients=1\n[[datacenter]]\nname='b'\nservers=3\n";
         let block = Block::claim(40, 8298).unwrap();
-        Layout::new(&Plan::parse(text).unwrap(), &block, Path::new("/run"))
+        Layout::new(&Plan::parse(text).unwrap(), block.addresses(), Path::new("/run"))
     }
 
     #[test]

@@ -40,7 +40,7 @@ pub(super) fn write(
         Security::Plain => None,
         Security::Certificates => Some(Issuer::create(dir, now)?),
     };
-    let gossip_key = STANDARD.encode(rand::random::<[u8; 32]>());
+    let gossip_key = fresh_gossip_key();
     for node in &layout.nodes {
         create_dir(&node.dir)?;
         let tls = authority.as_ref().map(|authority| authority.issue(node)).transpose()?;
@@ -51,16 +51,22 @@ pub(super) fn write(
     Ok(())
 }
 
+/// Makes a key for the LAN pools, in base64.
+pub(crate) fn fresh_gossip_key() -> String {
+    STANDARD.encode(rand::random::<[u8; 32]>())
+}
+
 /// The federation's authority, and where its certificate is. Its key is nowhere but here: a run
 /// issues all that it needs at its start.
-struct Issuer {
+pub(crate) struct Issuer {
     authority: Authority,
     certificate: PathBuf,
     now: OffsetDateTime,
 }
 
 impl Issuer {
-    fn create(dir: &Path, now: OffsetDateTime) -> Result<Self, ProcessesError> {
+    /// Makes an authority and writes its certificate.
+    pub(crate) fn create(dir: &Path, now: OffsetDateTime) -> Result<Self, ProcessesError> {
         let authority =
             Authority::create("Causeway topology", Algorithm::EcdsaP256, now, VALID_DAYS)
                 .map_err(|source| ProcessesError::Certificates { source })?;
@@ -69,7 +75,8 @@ impl Issuer {
         Ok(Self { authority, certificate, now })
     }
 
-    fn issue(&self, node: &Node) -> Result<TlsFiles, ProcessesError> {
+    /// Issues a node's certificate into its directory.
+    pub(crate) fn issue(&self, node: &Node) -> Result<TlsFiles, ProcessesError> {
         let identity = Identity::new(node.dc.clone(), node.role, Some(node.name.clone()));
         let mut subject = Subject::new(identity);
         subject.sans.push(San::Ip(node.ip.into()));
@@ -82,7 +89,8 @@ impl Issuer {
     }
 }
 
-fn create_dir(path: &Path) -> Result<(), ProcessesError> {
+/// Makes a directory that only the owner reads.
+pub(crate) fn create_dir(path: &Path) -> Result<(), ProcessesError> {
     DirBuilder::new()
         .recursive(true)
         .mode(OWNER_ONLY_DIR)
@@ -90,7 +98,8 @@ fn create_dir(path: &Path) -> Result<(), ProcessesError> {
         .map_err(|source| ProcessesError::File { path: path.to_owned(), source })
 }
 
-fn write_file(path: &Path, bytes: &[u8]) -> Result<(), ProcessesError> {
+/// Writes a new file that only the owner reads.
+pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> Result<(), ProcessesError> {
     let write = || -> io::Result<()> {
         let mut file =
             OpenOptions::new().write(true).create_new(true).mode(OWNER_ONLY_FILE).open(path)?;

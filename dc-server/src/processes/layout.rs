@@ -7,8 +7,6 @@ use std::{
 
 use topology::{Datacenter, NodeName, Role, plan::Plan};
 
-use crate::processes::loopback::Block;
-
 /// The port of the HTTP API.
 pub const HTTP_PORT: u16 = 8500;
 /// The port of DNS.
@@ -31,8 +29,19 @@ pub struct Node {
     pub role: Role,
     /// The address that is all its own: it uses the standard ports.
     pub ip: Ipv4Addr,
+    /// Where other datacenters reach it: the same address, or another one.
+    pub wan: Ipv4Addr,
     /// Its configuration, data and log.
     pub dir: PathBuf,
+}
+
+/// Where a node is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Addresses {
+    /// For its own datacenter.
+    pub lan: Ipv4Addr,
+    /// For the others.
+    pub wan: Ipv4Addr,
 }
 
 /// All nodes of a running plan, datacenter by datacenter, servers first.
@@ -70,16 +79,17 @@ impl Node {
 }
 
 impl Layout {
-    /// Lays a plan out over a block of addresses and below a directory.
-    pub fn new(plan: &Plan, block: &Block, dir: &Path) -> Self {
+    /// Lays a plan out below a directory. `addresses` gives them out by the numbers of a datacenter and of a node there,
+    /// both from 0.
+    pub fn new(plan: &Plan, addresses: impl Fn(usize, usize) -> Addresses, dir: &Path) -> Self {
         let mut nodes = Vec::new();
         for (dc_nth, site) in plan.datacenters.iter().enumerate() {
             let servers = site.server_names().map(|name| (name, Role::Server));
             let clients = site.client_names().map(|name| (name, Role::Client));
             for (nth, (name, role)) in servers.chain(clients).enumerate() {
                 let dir = dir.join(site.name.as_str()).join(name.as_str());
-                let ip = block.address(dc_nth, nth);
-                nodes.push(Node { dc: site.name.clone(), name, role, ip, dir });
+                let Addresses { lan: ip, wan } = addresses(dc_nth, nth);
+                nodes.push(Node { dc: site.name.clone(), name, role, ip, wan, dir });
             }
         }
         Self { nodes }

@@ -9,6 +9,8 @@ use std::{
     net::{Ipv4Addr, TcpListener},
 };
 
+use crate::processes::layout::Addresses;
+
 /// The blocks to choose from. 127.0 is what everything else on the machine uses.
 const BLOCKS: std::ops::RangeInclusive<u8> = 16..=250;
 
@@ -47,6 +49,14 @@ impl Block {
     pub fn address(&self, datacenter: usize, node: usize) -> Ipv4Addr {
         debug_assert!(datacenter < 254 && node < 254, "plans are bounded");
         Ipv4Addr::new(127, self.second, datacenter as u8 + 1, node as u8 + 1)
+    }
+
+    /// Gives out its addresses: a node has one for everything.
+    pub fn addresses(&self) -> impl Fn(usize, usize) -> Addresses + '_ {
+        |datacenter, node| {
+            let address = self.address(datacenter, node);
+            Addresses { lan: address, wan: address }
+        }
     }
 }
 

@@ -102,6 +102,7 @@ mod tests {
             name: NodeName::new("server-1").unwrap(),
             role: Role::Server,
             ip: [127, 0, 0, 1].into(),
+            wan: [127, 0, 0, 1].into(),
             dir: dir.to_owned(),
         };
         Process::spawn(&binary, &node).unwrap()

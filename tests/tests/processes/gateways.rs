@@ -106,7 +106,7 @@ async fn register(client: &Client) {
     client.put("/v1/catalog/register", node.to_string()).await.unwrap().ok().unwrap();
 }
 
-/// Garbage, beginnings of handshakes and packets of no connection, as long as this lives.
+/// Garbage, and beginnings of handshakes from addresses that are somebody else's, as long as this lives.
 struct Strangers {
     stop: Arc<AtomicBool>,
     thread: Option<thread::JoinHandle<u64>>,
@@ -118,16 +118,17 @@ impl Strangers {
         let stopped = stop.clone();
         let thread = thread::spawn(move || {
             let mut random = SmallRng::seed_from_u64(7);
-            let (mut sent, mut garbage) = (0, [0; 1300]);
+            let (mut sent, mut garbage) = (0_u32, [0; 1300]);
+            let mut victims: Vec<UdpSocket> = Vec::new();
             let quiet = UdpSocket::bind("127.0.0.1:0").unwrap();
             quiet.set_nonblocking(true).unwrap();
             while !stopped.load(Relaxed) {
-                // A socket of its own for each beginning: all are different clients.
+                // Each beginning comes from an address of its own, where nobody answers: it may be anybody's.
                 let newcomers: Vec<_> =
-                    (0..20).map(|_| UdpSocket::bind("127.0.0.1:0").unwrap()).collect();
+                    (0..20).map(|_| UdpSocket::bind(spoofed(random.next_u32())).unwrap()).collect();
                 for gateway in &gateways {
                     for newcomer in &newcomers {
-                        sent += u64::from(newcomer.send_to(INITIAL, gateway).is_ok());
+                        sent += u32::from(newcomer.send_to(INITIAL, gateway).is_ok());
                     }
                     for _ in 0..20 {
                         random.fill_bytes(&mut garbage);
@@ -136,9 +137,13 @@ impl Strangers {
                     }
                 }
                 assert!(quiet.recv(&mut garbage).is_err(), "garbage was answered");
+                victims.extend(newcomers.into_iter().take(1).filter(|_| sent < 5_000));
                 thread::sleep(Duration::from_millis(20));
             }
-            sent
+            let told: Vec<usize> = victims.iter().map(bytes_told).collect();
+            let most = 3 * INITIAL.len() * gateways.len();
+            assert!(told.iter().all(|bytes| *bytes <= most), "somebody was told {told:?}");
+            u64::from(sent)
         });
         Self { stop, thread: Some(thread) }
     }
@@ -148,6 +153,19 @@ impl Strangers {
         self.stop.store(true, Relaxed);
         self.thread.take().expect("it runs").join().expect("nobody answered it")
     }
+}
+
+/// An address that a stranger pretends to have.
+fn spoofed(number: u32) -> SocketAddr {
+    let [_, a, b, c] = number.to_be_bytes();
+    SocketAddr::from(([127, 128 | a, b, c.clamp(1, 254)], 0))
+}
+
+/// Returns how much somebody was sent who never asked for it.
+fn bytes_told(victim: &UdpSocket) -> usize {
+    victim.set_nonblocking(true).unwrap();
+    let mut buffer = [0; 2048];
+    std::iter::from_fn(|| victim.recv(&mut buffer).ok()).sum()
 }
 
 impl Drop for Strangers {

@@ -5,10 +5,11 @@
 # make bench    measures Causeway and Consul side by side (docs/benchmarks.md)
 # make bench-services  the same for services, checks, DNS and agents that are cut off
 # make bench-federation  reads at a distance, what mirrors cost, how soon a loss is known; 40 minutes
-# make bench-failover  how soon another datacenter answers, what a policy costs, prepared queries beside Consul; 15 minutes
+# make bench-failover  how soon another datacenter answers, what a policy costs, prepared queries beside Consul; 20 minutes
 # make bench-gateway  requests through a gateway beside those that go directly; two minutes
 # make fuzz     feeds every parser of untrusted bytes for FUZZ_SECONDS (60) each
 # make clients  services and failover with clients that others wrote: py-consul, python-consul, dig, HAProxy
+# make containers  a plan in containers, a datacenter of which is lost and comes back; needs Docker and docker-compose
 # make release  one static binary: target/static/x86_64-unknown-linux-gnu/release/causeway
 
 CARGO ?= cargo
@@ -18,7 +19,7 @@ DENY_VERSION := 0.20.2
 ADVISORIES := $(wildcard $(or $(CARGO_HOME),$(HOME)/.cargo)/advisory-dbs)
 TARGET := $(shell rustc -vV | sed -n 's/^host: //p')
 
-.PHONY: demo build test verify fmt clippy doc deny bench bench-services bench-federation bench-failover bench-gateway fix fuzz clients release
+.PHONY: demo build test verify fmt clippy doc deny bench bench-services bench-federation bench-failover bench-gateway fix fuzz clients containers release
 
 demo:
 	$(CARGO) build --locked --release --bin causeway
@@ -105,6 +106,9 @@ clients:
 fix:
 	$(CARGO) clippy --fix --allow-dirty --allow-staged --workspace --all-targets
 	$(CARGO) fmt --all
+
+containers: release
+	tests/containers.sh target/static/$(TARGET)/release/causeway
 
 # Its own target directory: other RUSTFLAGS would rebuild everything in the shared one.
 release:

@@ -83,7 +83,8 @@ fn the_project_has_a_network_for_each_datacenter_and_one_that_only_servers_are_o
           a: { ipam: { config: [{ subnet: 10.77.1.0/24 }] } }
           b: { ipam: { config: [{ subnet: 10.77.2.0/24 }] } }
           wan: { ipam: { config: [{ subnet: 10.77.128.0/17 }] } }
-    "#]].assert_eq(services);
+    "#]]
+    .assert_eq(services);
 }
 
 #[test]

@@ -207,21 +207,31 @@ impl Wish {
     }
 }
 
+/// Lists datacenters. Their names are letters, digits, dashes and underscores.
+fn names(dcs: &[Datacenter]) -> Option<HeaderValue> {
+    match dcs {
+        [] => None,
+        [only] => HeaderValue::from_str(only.as_str()).ok(),
+        several => {
+            let names: Vec<&str> = several.iter().map(Datacenter::as_str).collect();
+            HeaderValue::try_from(names.join(", ")).ok()
+        }
+    }
+}
+
 fn freshness(meta: &Meta, indexed: Indexed) -> HeaderMap {
     let mut headers = HeaderMap::new();
+    if meta.known_leader.is_some() {
+        // Room for these and for what every response has, so that the map does not grow twice.
+        headers.reserve(10);
+    }
     for (header, dcs) in [(PATH, &meta.path), (SERVED, &meta.served)] {
-        if !dcs.is_empty() {
-            let names: Vec<&str> = dcs.iter().map(Datacenter::as_str).collect();
-            // Names of datacenters are letters, digits, dashes and underscores.
-            headers.extend(HeaderValue::try_from(names.join(", ")).ok().map(|it| (header, it)));
-        }
+        headers.extend(names(dcs).map(|names| (header, names)));
     }
     if meta.mirrored {
         headers.insert(SOURCE, MIRROR);
     }
     let Some(known_leader) = meta.known_leader else { return headers };
-    // Room for these and for what every response has, so that the map does not grow twice.
-    headers.reserve(8);
     if indexed == Indexed::Yes {
         // Clients pass the index back, and 0 would not block.
         headers.insert(INDEX, HeaderValue::from(meta.index.max(1)));

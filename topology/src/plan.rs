@@ -1,6 +1,8 @@
 //! Plans: a federation as it is to be, written in a TOML file.
 //!
 //! ```toml
+//! primary = "dc1"    # writes what all share; when left out each datacenter has its own
+//!
 //! [[datacenter]]
 //! name = "dc1"
 //! servers = 3    # take part in Raft and in the WAN pool
@@ -33,13 +35,20 @@ pub const SERVERS_MAX: u16 = 9;
 pub const CLIENTS_MAX: u16 = 200;
 
 /// The plans that come with the program: name and text.
-const EMBEDDED: [(&str, &str); 1] = [("three-dc", include_str!("../plans/three-dc.toml"))];
+const EMBEDDED: [(&str, &str); 4] = [
+    ("one", include_str!("../plans/one.toml")),
+    ("primary-secondary", include_str!("../plans/primary-secondary.toml")),
+    ("three-dc", include_str!("../plans/three-dc.toml")),
+    ("two-dc", include_str!("../plans/two-dc.toml")),
+];
 
 /// A federation as it is to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
     /// The datacenters, in the order of the file. At least one, names unique.
     pub datacenters: Vec<Site>,
+    /// The one of them that writes what all share; `None`: each has its own.
+    pub primary: Option<Datacenter>,
 }
 
 /// One datacenter of a plan.
@@ -75,7 +84,7 @@ impl Plan {
             reason: error.message().to_owned(),
         })?;
         let root = Section { source, path: String::new(), at: root.span(), table: root.get_ref() };
-        root.knows(&["datacenter"])?;
+        root.knows(&["datacenter", "primary"])?;
         let sections = root.sections("datacenter")?;
         if sections.len() > DATACENTERS_MAX {
             let reason = format!("{} are more than {DATACENTERS_MAX}", sections.len());
@@ -92,7 +101,11 @@ impl Plan {
             }
             datacenters.push(site);
         }
-        Ok(Self { datacenters })
+        let primary = match root.find("primary") {
+            None => None,
+            Some(_) => Some(primary(&root, &datacenters)?),
+        };
+        Ok(Self { datacenters, primary })
     }
 
     /// Returns the plan of that name that comes with the program.
@@ -132,6 +145,16 @@ impl Site {
     pub fn client_names(&self) -> impl Iterator<Item = NodeName> + use<> {
         numbered("client", self.clients)
     }
+}
+
+/// Reads the name of the primary datacenter, which has to be one of the plan's.
+fn primary(root: &Section<'_, '_>, sites: &[Site]) -> Result<Datacenter, PlanError> {
+    let name = root.text("primary")?;
+    let site = sites.iter().find(|site| site.name.as_str() == name);
+    site.map(|site| site.name.clone()).ok_or_else(|| {
+        let known: Vec<&str> = sites.iter().map(|site| site.name.as_str()).collect();
+        root.error("primary", format!("no datacenter {name:?}: there is {}", known.join(", ")))
+    })
 }
 
 fn numbered(role: &'static str, count: u16) -> impl Iterator<Item = NodeName> {
@@ -301,12 +324,23 @@ mod tests {
             ),
             (
                 "[[datacentre]]\nname = 'x'\n",
-                "line 5: datacentre: no such key: there is datacenter",
+                "line 5: datacentre: no such key: there is datacenter, primary",
             ),
         ];
         for (text, error) in cases {
             assert_eq!(refused(&format!("{head}{text}")), error);
         }
+    }
+
+    #[test]
+    fn the_primary_datacenter_is_one_of_the_plan() {
+        let rest = "[[datacenter]]\nname = 'a'\nservers = 1\n[[datacenter]]\nname = 'b'\nservers = 1\n";
+        let plan = Plan::parse(&format!("primary = 'b'\n{rest}")).unwrap();
+        assert_eq!(plan.primary, Some(plan.datacenters[1].name.clone()));
+        assert_eq!(Plan::parse(rest).unwrap().primary, None);
+        let error = refused(&format!("\nprimary = 'c'\n{rest}"));
+        assert_eq!(error, "line 2: primary: no datacenter \"c\": there is a, b");
+        assert_eq!(refused(&format!("primary = 3\n{rest}")), "line 1: primary: must be text, not integer");
     }
 
     #[test]

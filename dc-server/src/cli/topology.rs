@@ -188,5 +188,8 @@ fn shown(plan: &Plan) -> String {
     for site in &plan.datacenters {
         let _ = writeln!(out, "{:<20} {:>8} {:>8}", site.name, site.servers, site.clients);
     }
+    if let Some(primary) = &plan.primary {
+        let _ = writeln!(out, "\nPrimary datacenter: {primary}");
+    }
     out
 }

@@ -51,6 +51,9 @@ pub fn render(node: &Node, layout: &Layout, credentials: &Credentials) -> Value 
         "log_level": "INFO",
         "leave_on_terminate": false,
     });
+    if let Some(primary) = &layout.primary {
+        config["primary_datacenter"] = json!(primary.as_str());
+    }
     if node.role == Role::Server {
         config["bootstrap_expect"] = json!(layout.servers_of(&node.dc).count());
         config["performance"] = json!({ "raft_multiplier": 1 });
@@ -93,7 +96,7 @@ mod tests {
 
     fn layout() -> Layout {
         let text =
-            "[[datacenter]]\nname='a'\nservers=3\nclients=1\n[[datacenter]]\nname='b'\nservers=3\n";
+            "primary='b'\n[[datacenter]]\nname='a'\nservers=3\nclients=1\n[[datacenter]]\nname='b'\nservers=3\n";
         let block = Block::claim(40, 8298).unwrap();
         Layout::new(&Plan::parse(text).unwrap(), block.addresses(), Path::new("/run"))
     }
@@ -129,6 +132,7 @@ mod tests {
             let loaded = config::build(&Request::default(), &[text], &host).unwrap();
             assert_eq!(loaded.agent.is_server(), node.role == Role::Server);
             assert!(loaded.agent.tls.link.is_some());
+            assert_eq!(loaded.agent.primary().as_str(), "b");
             assert_eq!(loaded.warnings, Vec::<String>::new());
         }
     }

@@ -49,6 +49,8 @@ pub struct Addresses {
 pub struct Layout {
     /// The nodes.
     pub nodes: Vec<Node>,
+    /// The datacenter that writes what all share, if one does.
+    pub primary: Option<Datacenter>,
 }
 
 impl Node {
@@ -92,7 +94,7 @@ impl Layout {
                 nodes.push(Node { dc: site.name.clone(), name, role, ip, wan, dir });
             }
         }
-        Self { nodes }
+        Self { nodes, primary: plan.primary.clone() }
     }
 
     /// Returns all servers.

@@ -1,7 +1,7 @@
 //! A plan as containers: the files that `docker-compose up` needs, and no image of any registry.
 //!
 //! ```text
-//! DIR/docker-compose.yml    one network for each datacenter, one WAN that only servers are on
+//! DIR/docker-compose.yml    one network for each datacenter, one WAN that only servers and gateways are on
 //! DIR/Dockerfile            nothing but the program
 //! DIR/causeway              the program
 //! DIR/dc1/server-1/         configuration, certificate and key: /config in its container
@@ -29,7 +29,7 @@ use crate::processes::{
     config::{self, Credentials, TlsFiles},
     credentials::{Issuer, create_dir, fresh_gossip_key, write_file},
     error::ProcessesError,
-    layout::{Layout, Node},
+    layout::{Layout, Node, WAN_PORT},
 };
 
 /// Where a container finds its configuration, and where its data are.
@@ -117,6 +117,12 @@ pub fn render(settings: &Settings) -> Result<Layout, RenderError> {
         copy_certificate(dir, node)?;
         let text = format!("{:#}\n", configuration(node, &layout, &gossip_key));
         write_file(&node.config(), text.as_bytes())?;
+    }
+    for gateway in &layout.gateways {
+        create_dir(&gateway.dir)?;
+        let mut config = config::render_gateway(gateway, &layout);
+        config["bind"] = json!(format!("0.0.0.0:{WAN_PORT}"));
+        write_file(&gateway.config(), format!("{config:#}\n").as_bytes())?;
     }
     write_file(&dir.join(DOCKERFILE), DOCKERFILE_TEXT.as_bytes())?;
     write_file(&dir.join(".dockerignore"), DOCKERIGNORE_TEXT.as_bytes())?;

@@ -34,9 +34,9 @@ use crate::{
     http_client::HttpClient,
     processes::{
         error::ProcessesError,
-        layout::{HTTP_PORT, Layout, Node},
+        layout::{HTTP_PORT, Layout},
         loopback::Block,
-        process::{Process, log_tail},
+        process::{Process, Program, log_tail},
         progress::Progress,
         run_dir::RunDir,
     },
@@ -77,12 +77,23 @@ pub enum Security {
     Plain,
 }
 
+/// Something that is to run.
+#[derive(Debug)]
+struct Job {
+    dc: Datacenter,
+    /// Whether other datacenters notice when it is gone: a server or a gateway.
+    outward: bool,
+    program: Program,
+    /// None while it is down.
+    process: Option<Process>,
+}
+
 /// A running plan.
 #[derive(Debug)]
 pub struct Federation {
     layout: Layout,
-    /// One for each node of the layout, in its order; none while it is down.
-    processes: Vec<Option<Process>>,
+    /// What is run, gateways first.
+    jobs: Vec<Job>,
     binary: PathBuf,
     dir: RunDir,
     _block: Block,
@@ -96,8 +107,8 @@ impl Federation {
         let dir = RunDir::create(config.dir.as_deref(), &std::env::temp_dir(), config.now)?;
         let layout = Layout::new(&config.plan, block.addresses(), dir.path());
         credentials::write(&layout, dir.path(), config.security, config.now)?;
-        let processes = layout.nodes.iter().map(|_| None).collect();
-        let mut federation = Self { layout, processes, binary: config.binary, dir, _block: block };
+        let jobs = jobs(&layout);
+        let mut federation = Self { layout, jobs, binary: config.binary, dir, _block: block };
         federation.start_where(|_| true)?;
         Ok(federation)
     }
@@ -116,7 +127,11 @@ impl Federation {
     pub fn started(&self) -> String {
         let (servers, nodes) = (self.layout.servers().count(), self.layout.nodes.len());
         let (clients, dir) = (nodes - servers, self.dir().display());
-        format!("started {servers} servers and {clients} client agents below {dir}")
+        let gateways = match self.layout.gateways.len() {
+            0 => String::new(),
+            count => format!(" behind {count} gateways"),
+        };
+        format!("started {servers} servers{gateways} and {clients} client agents below {dir}")
     }
 
     /// Waits until every node answers and sees everyone, showing how far it is.
@@ -154,39 +169,39 @@ impl Federation {
     /// Returns the nodes that ended since the last call without being told to.
     pub fn reap(&mut self) -> Result<Vec<Ended>, ProcessesError> {
         let mut all = Vec::new();
-        for (node, slot) in self.layout.nodes.iter().zip(&mut self.processes) {
-            let Some(process) = slot else { continue };
-            let ended = process.ended().map_err(|source| end_failed(node, source))?;
+        for Job { program, process, .. } in &mut self.jobs {
+            let Some(running) = process else { continue };
+            let ended = running.ended().map_err(|source| end_failed(program, source))?;
             if let Some(status) = ended {
-                *slot = None;
-                let log = log_tail(node, LOG_TAIL_LINES);
-                all.push(Ended { node: node.label(), how: status.to_string(), log });
+                *process = None;
+                let log = log_tail(&program.log, LOG_TAIL_LINES);
+                all.push(Ended { node: program.label.clone(), how: status.to_string(), log });
             }
         }
         Ok(all)
     }
 
-    /// Kills every server of a datacenter with SIGKILL, all at once.
+    /// Kills every server and gateway of a datacenter with SIGKILL, all at once.
     pub async fn kill_servers(&mut self, dc: &Datacenter) -> Result<(), ProcessesError> {
-        let dying = self.layout.nodes.iter().zip(&mut self.processes).filter_map(|(node, slot)| {
-            let process = (node.dc == *dc && node.role == Role::Server).then(|| slot.take())??;
-            Some(async move { process.kill().await.map_err(|source| end_failed(node, source)) })
+        let dying = self.jobs.iter_mut().filter_map(|Job { dc: of, outward, program, process }| {
+            let process = (*outward && of == dc).then(|| process.take())??;
+            Some(async { process.kill().await.map_err(|source| end_failed(program, source)) })
         });
         futures::future::try_join_all(dying).await.map(|_| ())
     }
 
-    /// Starts the servers of a datacenter that are down, with the data that they had.
+    /// Starts the servers and gateways of a datacenter that are down, with the data that they had.
     pub fn start_servers(&mut self, dc: &Datacenter) -> Result<(), ProcessesError> {
-        self.start_where(|node| node.dc == *dc && node.role == Role::Server)
+        self.start_where(|job| job.outward && job.dc == *dc)
     }
 
-    fn start_where(&mut self, wanted: impl Fn(&Node) -> bool) -> Result<(), ProcessesError> {
-        for (node, slot) in self.layout.nodes.iter().zip(&mut self.processes) {
-            if slot.is_none() && wanted(node) {
-                let process = Process::spawn(&self.binary, node).map_err(|source| {
+    fn start_where(&mut self, wanted: impl Fn(&Job) -> bool) -> Result<(), ProcessesError> {
+        for job in &mut self.jobs {
+            if job.process.is_none() && wanted(job) {
+                let process = Process::spawn(&self.binary, &job.program).map_err(|source| {
                     ProcessesError::Spawn { binary: self.binary.clone(), source }
                 })?;
-                *slot = Some(process);
+                job.process = Some(process);
             }
         }
         Ok(())
@@ -195,18 +210,14 @@ impl Federation {
     /// Takes every process down, and the directory when it is a temporary one that is not to be
     /// kept. Returns the directory when it is still there.
     pub async fn stop(self, keep: Keep) -> Result<Option<PathBuf>, ProcessesError> {
-        let running: Vec<(&Node, Process)> = self
-            .layout
-            .nodes
-            .iter()
-            .zip(self.processes)
-            .filter_map(|(node, process)| Some((node, process?)))
-            .collect();
-        for (node, process) in &running {
-            process.ask_to_end().map_err(|source| end_failed(node, source))?;
+        let jobs = self.jobs.into_iter();
+        let running: Vec<(Program, Process)> =
+            jobs.filter_map(|job| Some((job.program, job.process?))).collect();
+        for (program, process) in &running {
+            process.ask_to_end().map_err(|source| end_failed(program, source))?;
         }
-        let ending = running.into_iter().map(|(node, process)| async move {
-            process.end_within(END_WITHIN).await.map_err(|source| end_failed(node, source))
+        let ending = running.into_iter().map(|(program, process)| async move {
+            process.end_within(END_WITHIN).await.map_err(|source| end_failed(&program, source))
         });
         futures::future::try_join_all(ending).await?;
         match keep {
@@ -236,6 +247,33 @@ pub enum Keep {
     Nothing,
 }
 
-fn end_failed(node: &Node, source: io::Error) -> ProcessesError {
-    ProcessesError::End { node: node.label(), source }
+/// Returns all that is to run.
+fn jobs(layout: &Layout) -> Vec<Job> {
+    let gateways = layout.gateways.iter().map(|gateway| Job {
+        dc: gateway.dc.clone(),
+        outward: true,
+        program: Program {
+            command: "gateway",
+            label: gateway.label(),
+            config: gateway.config(),
+            log: gateway.log(),
+        },
+        process: None,
+    });
+    let nodes = layout.nodes.iter().map(|node| Job {
+        dc: node.dc.clone(),
+        outward: node.role == Role::Server,
+        program: Program {
+            command: "agent",
+            label: node.label(),
+            config: node.config(),
+            log: node.log(),
+        },
+        process: None,
+    });
+    gateways.chain(nodes).collect()
+}
+
+fn end_failed(program: &Program, source: io::Error) -> ProcessesError {
+    ProcessesError::End { node: program.label.clone(), source }
 }

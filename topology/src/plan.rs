@@ -7,6 +7,7 @@
 //! name = "dc1"
 //! servers = 3    # take part in Raft and in the WAN pool
 //! clients = 1    # agents that ask the servers; none when left out
+//! gateways = 2   # through which others reach the servers; directly when left out
 //! ```
 //!
 //! A plan says what exists, not where: whoever runs it gives out addresses and certificates.
@@ -34,8 +35,12 @@ pub const SERVERS_MAX: u16 = 9;
 /// Most client agents of a datacenter: with the servers they share 254 loopback addresses.
 pub const CLIENTS_MAX: u16 = 200;
 
+/// Most gateways of a datacenter: as many as its servers may name.
+pub const GATEWAYS_MAX: u16 = 8;
+
 /// The plans that come with the program: name and text.
-const EMBEDDED: [(&str, &str); 4] = [
+const EMBEDDED: [(&str, &str); 5] = [
+    ("five-dc-gateways", include_str!("../plans/five-dc-gateways.toml")),
     ("one", include_str!("../plans/one.toml")),
     ("primary-secondary", include_str!("../plans/primary-secondary.toml")),
     ("three-dc", include_str!("../plans/three-dc.toml")),
@@ -60,6 +65,8 @@ pub struct Site {
     pub servers: u16,
     /// How many client agents it has: at most [`CLIENTS_MAX`].
     pub clients: u16,
+    /// Through how many gateways others reach its servers: at most [`GATEWAYS_MAX`]; directly if there is none.
+    pub gateways: u16,
 }
 
 /// Says what is wrong with a plan, and where.
@@ -126,14 +133,15 @@ impl Plan {
 
 impl Site {
     fn parse(section: &Section<'_, '_>) -> Result<Self, PlanError> {
-        section.knows(&["name", "servers", "clients"])?;
+        section.knows(&["name", "servers", "clients", "gateways"])?;
         let name = Datacenter::new(section.text("name")?)
             .map_err(|error| section.error("name", error.to_string()))?;
         let servers = section
             .count("servers", 1..=SERVERS_MAX)?
             .ok_or_else(|| section.error("servers", "is missing: say how many".to_owned()))?;
         let clients = section.count("clients", 0..=CLIENTS_MAX)?.unwrap_or(0);
-        Ok(Self { name, servers, clients })
+        let gateways = section.count("gateways", 0..=GATEWAYS_MAX)?.unwrap_or(0);
+        Ok(Self { name, servers, clients, gateways })
     }
 
     /// Returns the names of its servers: `server-1` and so on.
@@ -144,6 +152,11 @@ impl Site {
     /// Returns the names of its client agents: `client-1` and so on.
     pub fn client_names(&self) -> impl Iterator<Item = NodeName> + use<> {
         numbered("client", self.clients)
+    }
+
+    /// Returns the names of its gateways: `gateway-1` and so on.
+    pub fn gateway_names(&self) -> impl Iterator<Item = NodeName> + use<> {
+        numbered("gateway", self.gateways)
     }
 }
 
@@ -289,9 +302,10 @@ mod tests {
     }
 
     #[test]
-    fn clients_may_be_left_out() {
+    fn clients_and_gateways_may_be_left_out() {
         let plan = Plan::parse("[[datacenter]]\nname = 'a'\nservers = 1\n").unwrap();
-        assert_eq!(plan.datacenters[0].clients, 0);
+        let site = &plan.datacenters[0];
+        assert_eq!((site.clients, site.gateways), (0, 0));
     }
 
     #[test]
@@ -316,7 +330,7 @@ mod tests {
             ),
             (
                 "[[datacenter]]\nname = 'dc2'\nserver = 3\n",
-                "line 7: datacenter[2].server: no such key: there is name, servers, clients",
+                "line 7: datacenter[2].server: no such key: there is name, servers, clients, gateways",
             ),
             (
                 "[[datacenter]]\nname = 7\nservers = 3\n",
@@ -334,13 +348,17 @@ mod tests {
 
     #[test]
     fn the_primary_datacenter_is_one_of_the_plan() {
-        let rest = "[[datacenter]]\nname = 'a'\nservers = 1\n[[datacenter]]\nname = 'b'\nservers = 1\n";
+        let rest =
+            "[[datacenter]]\nname = 'a'\nservers = 1\n[[datacenter]]\nname = 'b'\nservers = 1\n";
         let plan = Plan::parse(&format!("primary = 'b'\n{rest}")).unwrap();
         assert_eq!(plan.primary, Some(plan.datacenters[1].name.clone()));
         assert_eq!(Plan::parse(rest).unwrap().primary, None);
         let error = refused(&format!("\nprimary = 'c'\n{rest}"));
         assert_eq!(error, "line 2: primary: no datacenter \"c\": there is a, b");
-        assert_eq!(refused(&format!("primary = 3\n{rest}")), "line 1: primary: must be text, not integer");
+        assert_eq!(
+            refused(&format!("primary = 3\n{rest}")),
+            "line 1: primary: must be text, not integer"
+        );
     }
 
     #[test]

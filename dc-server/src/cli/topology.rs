@@ -3,7 +3,7 @@
 use std::{fmt::Write, path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::bail;
-use topology::plan::Plan;
+use topology::plan::{Plan, Site};
 
 use crate::{
     cli::{
@@ -15,7 +15,7 @@ use crate::{
     http_client::HttpClient,
     processes::{
         Federation, Keep,
-        layout::{DNS_PORT, Layout},
+        layout::{DNS_PORT, Gateway, Layout, WAN_PORT},
         progress::{Progress, Stderr},
     },
 };
@@ -166,6 +166,10 @@ fn table(layout: &Layout) -> String {
             node.ip
         );
     }
+    for gateway in &layout.gateways {
+        let Gateway { dc, name, wan, .. } = gateway;
+        let _ = writeln!(out, "{dc:<12} {name:<12} {:<8} {wan}:{WAN_PORT} (UDP)", "gateway");
+    }
     out
 }
 
@@ -184,9 +188,11 @@ fn examples(layout: &Layout) -> String {
 }
 
 fn shown(plan: &Plan) -> String {
-    let mut out = format!("{:<20} {:>8} {:>8}\n", "Datacenter", "Servers", "Clients");
+    let mut out =
+        format!("{:<20} {:>8} {:>8} {:>8}\n", "Datacenter", "Servers", "Clients", "Gateways");
     for site in &plan.datacenters {
-        let _ = writeln!(out, "{:<20} {:>8} {:>8}", site.name, site.servers, site.clients);
+        let Site { name, servers, clients, gateways } = site;
+        let _ = writeln!(out, "{name:<20} {servers:>8} {clients:>8} {gateways:>8}");
     }
     if let Some(primary) = &plan.primary {
         let _ = writeln!(out, "\nPrimary datacenter: {primary}");

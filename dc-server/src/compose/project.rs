@@ -6,7 +6,7 @@ use topology::Role;
 
 use super::subnet::Subnet;
 use crate::{
-    processes::layout::{DNS_PORT, HTTP_PORT, Layout, Node},
+    processes::layout::{DNS_PORT, Gateway, HTTP_PORT, Layout, Node},
     release,
 };
 
@@ -48,6 +48,7 @@ pub fn text(layout: &Layout, subnet: Subnet) -> String {
         for node in layout.datacenter(dc) {
             out += &service(node, front.is_some_and(|it| it.name == node.name).then_some(nth));
         }
+        layout.gateways_of(dc).for_each(|gateway| out += &relay(gateway));
     }
     out += "\nvolumes:\n";
     for node in &layout.nodes {
@@ -87,6 +88,18 @@ fn service(node: &Node, front: Option<usize>) -> String {
         );
     }
     out
+}
+
+/// Returns a gateway's part of the file. It keeps nothing, and nothing can be asked of it.
+fn relay(gateway: &Gateway) -> String {
+    let Gateway { dc, name, ip, wan, .. } = gateway;
+    format!(
+        "  {dc}-{name}:\n    <<: *node\n    hostname: {dc}-{name}\n    \
+         command: [\"gateway\", \"-config-file\", \"/config/config.json\"]\n    \
+         healthcheck: {{ disable: true }}\n    \
+         volumes: [\"./{dc}/{name}:/config:ro\"]\n    \
+         networks:\n      {dc}: {{ ipv4_address: {ip} }}\n      wan: {{ ipv4_address: {wan} }}\n"
+    )
 }
 
 /// Returns what to do with it, for whoever rendered it.

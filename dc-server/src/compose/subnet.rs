@@ -71,17 +71,18 @@ impl fmt::Display for Subnet {
 
 #[cfg(test)]
 mod tests {
-    use topology::plan::{CLIENTS_MAX, DATACENTERS_MAX, SERVERS_MAX};
+    use topology::plan::{CLIENTS_MAX, DATACENTERS_MAX, GATEWAYS_MAX, SERVERS_MAX};
 
     use super::*;
 
     #[test]
     fn every_plan_fits_in() {
-        let (dc, node) = (DATACENTERS_MAX - 1, usize::from(SERVERS_MAX + CLIENTS_MAX) - 1);
+        let (dc, node) =
+            (DATACENTERS_MAX - 1, usize::from(SERVERS_MAX + CLIENTS_MAX + GATEWAYS_MAX) - 1);
         let Addresses { lan, wan } = DEFAULT.addresses(dc, node);
         assert_eq!(
             (lan.to_string(), wan.to_string()),
-            ("10.77.32.218".into(), "10.77.160.218".into())
+            ("10.77.32.226".into(), "10.77.160.226".into())
         );
         assert_eq!(DEFAULT.datacenter(dc), "10.77.32.0/24");
         assert_eq!(DEFAULT.wan(), "10.77.128.0/17");

@@ -10,7 +10,7 @@ use crate::{
     config::{self, flags::Request, source},
 };
 
-/// Two datacenters, the first one with a client agent.
+/// Two datacenters, the first one with a client agent, the second one behind a gateway.
 const PLAN: &str = "
 [[datacenter]]
 name = 'a'
@@ -19,6 +19,7 @@ clients = 1
 [[datacenter]]
 name = 'b'
 servers = 1
+gateways = 1
 ";
 
 /// The head of a program that needs no other file.
@@ -73,6 +74,15 @@ fn the_project_has_a_network_for_each_datacenter_and_one_that_only_servers_are_o
               b: { ipv4_address: 10.77.2.10 }
               wan: { ipv4_address: 10.77.130.10 }
             ports: ["127.0.0.1:8502:8500", "127.0.0.1:8602:8600/udp", "127.0.0.1:8602:8600/tcp"]
+          b-gateway-1:
+            <<: *node
+            hostname: b-gateway-1
+            command: ["gateway", "-config-file", "/config/config.json"]
+            healthcheck: { disable: true }
+            volumes: ["./b/gateway-1:/config:ro"]
+            networks:
+              b: { ipv4_address: 10.77.2.11 }
+              wan: { ipv4_address: 10.77.130.11 }
 
         volumes:
           a-server-1: {}

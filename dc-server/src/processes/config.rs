@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 use topology::Role;
 
-use crate::processes::layout::{Layout, Node};
+use crate::processes::layout::{Gateway, Layout, Node, WAN_PORT};
 
-/// How many servers of each other datacenter a server is told of at the start. Knowing one is
+/// How many servers, or gateways, of each other datacenter a server is told of at the start. Knowing one is
 /// enough; a second one helps when the first is not up yet.
 const WAN_SEEDS: usize = 2;
 
@@ -59,6 +59,11 @@ pub fn render(node: &Node, layout: &Layout, credentials: &Credentials) -> Value 
         config["performance"] = json!({ "raft_multiplier": 1 });
         config["retry_join_wan"] = json!(wan_seeds(node, layout));
         config["retry_interval_wan"] = json!("1s");
+        let gateways: Vec<String> =
+            layout.gateways_of(&node.dc).map(|it| it.wan.to_string()).collect();
+        if !gateways.is_empty() {
+            config["federation"] = json!({ "gateways": gateways });
+        }
     }
     match &credentials.tls {
         Some(TlsFiles { ca, cert, key }) => {
@@ -71,13 +76,26 @@ pub fn render(node: &Node, layout: &Layout, credentials: &Credentials) -> Value 
     config
 }
 
+/// Returns the configuration of a gateway.
+pub fn render_gateway(gateway: &Gateway, layout: &Layout) -> Value {
+    let servers = layout.servers_of(&gateway.dc);
+    let servers: Vec<String> =
+        servers.map(|it| format!("{}={}:{WAN_PORT}", it.name, it.wan)).collect();
+    json!({
+        "bind": format!("{}:{WAN_PORT}", gateway.ip),
+        "datacenter": gateway.dc.as_str(),
+        "servers": servers,
+    })
+}
+
 fn wan_seeds(node: &Node, layout: &Layout) -> Vec<String> {
     let others = layout.datacenters().into_iter().filter(|dc| *dc != node.dc);
     others
         .flat_map(|dc| {
-            let seeds: Vec<String> =
-                layout.servers_of(&dc).take(WAN_SEEDS).map(|s| s.wan.to_string()).collect();
-            seeds
+            let gateways: Vec<_> = layout.gateways_of(&dc).map(|gateway| gateway.wan).collect();
+            let servers = layout.servers_of(&dc).map(|server| server.wan);
+            let seeds = if gateways.is_empty() { servers.collect() } else { gateways };
+            seeds.into_iter().take(WAN_SEEDS).map(|seed| seed.to_string()).collect::<Vec<_>>()
         })
         .collect()
 }
@@ -95,8 +113,7 @@ mod tests {
     };
 
     fn layout() -> Layout {
-        let text =
-            "primary='b'\n[[datacenter]]\nname='a'\nservers=3\nclients=1\n[[datacenter]]\nname='b'\nservers=3\n";
+        let text = "primary='b'\n[[datacenter]]\nname='a'\nservers=3\nclients=1\n[[datacenter]]\nname='b'\nservers=3\n";
         let block = Block::claim(40, 8298).unwrap();
         Layout::new(&Plan::parse(text).unwrap(), block.addresses(), Path::new("/run"))
     }
@@ -114,6 +131,26 @@ mod tests {
         assert!(client.get("retry_join_wan").is_none());
         assert!(client.get("tls").is_none());
     }
+    #[test]
+    fn who_is_behind_gateways_is_reached_through_them() {
+        let text = "[[datacenter]]\nname='a'\nservers=1\n[[datacenter]]\nname='b'\nservers=2\ngateways=3\n";
+        let block = Block::claim(41, 8298).unwrap();
+        let plan = Plan::parse(text).unwrap();
+        let layout = Layout::new(&plan, block.addresses(), Path::new("/run"));
+        let credentials = Credentials { gossip_key: "k".to_owned(), tls: None };
+        let gateways: Vec<String> = layout.gateways.iter().map(|it| it.wan.to_string()).collect();
+        assert_eq!(gateways.len(), 3);
+        let before = render(&layout.nodes[0], &layout, &credentials);
+        assert_eq!(before["retry_join_wan"], json!(gateways[..WAN_SEEDS]));
+        assert!(before.get("federation").is_none());
+        let behind = render(&layout.nodes[1], &layout, &credentials);
+        assert_eq!(behind["federation"]["gateways"], json!(gateways));
+        assert_eq!(behind["retry_join_wan"], json!([layout.nodes[0].ip.to_string()]));
+        let gateway = render_gateway(&layout.gateways[0], &layout);
+        let server = |nth: usize| format!("server-{nth}={}:8302", layout.nodes[nth].ip);
+        assert_eq!(gateway["servers"], json!([server(1), server(2)]));
+    }
+
     #[test]
     fn the_agent_takes_the_configuration_without_a_warning() {
         let layout = layout();

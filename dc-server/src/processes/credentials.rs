@@ -48,6 +48,11 @@ pub(super) fn write(
         let text = format!("{:#}\n", config::render(node, layout, &credentials));
         write_file(&node.config(), text.as_bytes())?;
     }
+    for gateway in &layout.gateways {
+        create_dir(&gateway.dir)?;
+        let text = format!("{:#}\n", config::render_gateway(gateway, layout));
+        write_file(&gateway.config(), text.as_bytes())?;
+    }
     Ok(())
 }
 

@@ -1,4 +1,4 @@
-//! One node as a process of this machine.
+//! One node, or gateway, as a process of this machine.
 //!
 //! The child gets the read end of a pipe as its standard input and exits when that ends, which
 //! the kernel sees to however this process dies: nothing is left behind by a SIGKILL either. It
@@ -8,7 +8,7 @@
 use std::{
     fs::{self, OpenOptions},
     io,
-    path::Path,
+    path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
     time::Duration,
 };
@@ -16,12 +16,23 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, ChildStdin, Command};
 
-use crate::processes::layout::Node;
-
 /// Tells an agent to exit when its standard input ends.
 pub const PARENT_PIPE: &str = "CAUSEWAY_PARENT_PIPE";
 
-/// A running node.
+/// What is run: a node or a gateway.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Program {
+    /// The command of the program that runs it.
+    pub command: &'static str,
+    /// Its name in the whole federation.
+    pub label: String,
+    /// The path of its configuration file.
+    pub config: PathBuf,
+    /// The path of its log.
+    pub log: PathBuf,
+}
+
+/// A running node or gateway.
 #[derive(Debug)]
 pub struct Process {
     child: Child,
@@ -29,13 +40,13 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts the agent of a node; what it prints is added to the node's log.
-    pub fn spawn(binary: &Path, node: &Node) -> io::Result<Self> {
-        let log = OpenOptions::new().create(true).append(true).open(node.log())?;
+    /// Starts it; what it prints is added to its log.
+    pub fn spawn(binary: &Path, program: &Program) -> io::Result<Self> {
+        let log = OpenOptions::new().create(true).append(true).open(&program.log)?;
         let mut child = Command::new(binary)
-            .arg("agent")
+            .arg(program.command)
             .arg("-config-file")
-            .arg(node.config())
+            .arg(&program.config)
             .env(PARENT_PIPE, "1")
             .stdin(Stdio::piped())
             .stdout(log.try_clone()?)
@@ -76,9 +87,9 @@ impl Process {
     }
 }
 
-/// Returns the last lines of a node's log, to say why it ended.
-pub fn log_tail(node: &Node, lines_max: usize) -> String {
-    let text = fs::read(node.log()).unwrap_or_default();
+/// Returns the last lines of a log, to say why somebody ended.
+pub fn log_tail(log: &Path, lines_max: usize) -> String {
+    let text = fs::read(log).unwrap_or_default();
     let text = String::from_utf8_lossy(&text);
     let lines: Vec<&str> = text.lines().collect();
     lines[lines.len().saturating_sub(lines_max)..].join("\n")
@@ -88,8 +99,6 @@ pub fn log_tail(node: &Node, lines_max: usize) -> String {
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 
-    use topology::{Datacenter, NodeName, Role};
-
     use super::*;
 
     /// Starts a shell script in the place of an agent.
@@ -97,15 +106,13 @@ mod tests {
         let binary = dir.join("agent.sh");
         fs::write(&binary, format!("#!/bin/sh\n{script}\n")).unwrap();
         fs::set_permissions(&binary, fs::Permissions::from_mode(0o700)).unwrap();
-        let node = Node {
-            dc: Datacenter::new("dc1").unwrap(),
-            name: NodeName::new("server-1").unwrap(),
-            role: Role::Server,
-            ip: [127, 0, 0, 1].into(),
-            wan: [127, 0, 0, 1].into(),
-            dir: dir.to_owned(),
+        let program = Program {
+            command: "agent",
+            label: "server-1.dc1".to_owned(),
+            config: dir.join("config.json"),
+            log: dir.join("log.txt"),
         };
-        Process::spawn(&binary, &node).unwrap()
+        Process::spawn(&binary, &program).unwrap()
     }
 
     #[tokio::test]

@@ -3,13 +3,14 @@
 use std::{
     fs,
     io::{BufRead, BufReader},
+    net::IpAddr,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::Duration,
 };
 
 use serde_json::{Value, json};
-use tests::harness::{binary, until};
+use tests::harness::{binary, client::Client, until};
 
 /// How long agents may take to see that their run is gone, and to end.
 const END_MAX: Duration = Duration::from_secs(20);
@@ -23,10 +24,14 @@ struct Run {
 }
 
 impl Run {
-    /// Starts a run that makes its directory below `home`.
+    /// Starts a run of the smallest plan, which makes its directory below `home`.
     fn start(home: &Path) -> Self {
+        Self::of(PLAN, home)
+    }
+
+    fn of(text: &str, home: &Path) -> Self {
         let plan = home.join("plan.toml");
-        fs::write(&plan, PLAN).unwrap();
+        fs::write(&plan, text).unwrap();
         let mut child = Command::new(binary())
             .args(["topology", "up"])
             .arg(&plan)
@@ -99,6 +104,30 @@ fn agents_of_a_run_start_without_a_warning() {
             log.lines().filter(|line| line.contains(" WARN ") || line.contains("ERROR")).collect();
         assert!(warnings.is_empty(), "{node}:\n{}", warnings.join("\n"));
     }
+}
+
+/// Two datacenters that show each other nothing but gateways.
+const BEHIND: &str = "[[datacenter]]\nname = \"dc1\"\nservers = 1\ngateways = 1\n\n\
+                      [[datacenter]]\nname = \"dc2\"\nservers = 1\ngateways = 2\n";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_plan_with_gateways_is_a_federation_behind_them() {
+    let home = tempfile::tempdir().unwrap();
+    let mut run = Run::of(BEHIND, home.path());
+    let config = fs::read(run.dir.join("dc1/server-1/config.json")).unwrap();
+    let config: Value = serde_json::from_slice(&config).unwrap();
+    let addr: IpAddr = config["client_addr"].as_str().unwrap().parse().unwrap();
+    let client = Client::new((addr, 8500).into());
+    assert!(client.kv_put("k?dc=dc2", "v").await.unwrap());
+    let members = client.json("/v1/agent/members?wan=1").await.unwrap();
+    let gateways = |member: &Value| member["Tags"]["gateways"].as_str().unwrap().split(',').count();
+    let gateways: Vec<usize> = members.as_array().unwrap().iter().map(gateways).collect();
+    assert_eq!(gateways.iter().sum::<usize>(), 3, "{members}");
+    for gateway in ["dc1/gateway-1", "dc2/gateway-1", "dc2/gateway-2"] {
+        assert!(run.dir.join(gateway).join("log.txt").exists(), "{gateway} runs");
+    }
+    run.end("INT");
+    assert!(!run.dir.exists(), "a run that ends in order leaves nothing");
 }
 
 /// Two datacenters, so that the one that is left has nobody to ask.

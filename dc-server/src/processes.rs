@@ -182,7 +182,7 @@ impl Federation {
     }
 
     /// Kills every server and gateway of a datacenter with SIGKILL, all at once.
-    pub async fn kill_servers(&mut self, dc: &Datacenter) -> Result<(), ProcessesError> {
+    pub async fn kill_outward(&mut self, dc: &Datacenter) -> Result<(), ProcessesError> {
         let dying = self.jobs.iter_mut().filter_map(|Job { dc: of, outward, program, process }| {
             let process = (*outward && of == dc).then(|| process.take())??;
             Some(async { process.kill().await.map_err(|source| end_failed(program, source)) })
@@ -191,7 +191,7 @@ impl Federation {
     }
 
     /// Starts the servers and gateways of a datacenter that are down, with the data that they had.
-    pub fn start_servers(&mut self, dc: &Datacenter) -> Result<(), ProcessesError> {
+    pub fn start_outward(&mut self, dc: &Datacenter) -> Result<(), ProcessesError> {
         self.start_where(|job| job.outward && job.dc == *dc)
     }
 

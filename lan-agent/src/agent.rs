@@ -20,7 +20,7 @@ use topology::{Datacenter, Profile};
 use uuid::{Builder, Uuid};
 
 use crate::{
-    ask::{Answer, Ask, AskError, RequestId, TraceId},
+    ask::{Answer, Ask, AskError, Consistency, Question, RequestId, TraceId},
     cache::{self, Cache},
     caller::Caller,
     flights::Flights,
@@ -150,6 +150,22 @@ impl Agent {
     /// Makes an id that no other request has.
     pub fn new_request(&self) -> RequestId {
         RequestId(self.new_id(self.config.seed))
+    }
+
+    /// Asks the servers something for the agent itself, in their own datacenter.
+    pub(crate) async fn ask_for_itself(&self, question: Question) -> Result<Answer, AskError> {
+        let ask = Ask {
+            dc: None,
+            consistency: Consistency::Default,
+            max_stale: None,
+            blocking: None,
+            token: String::new(),
+            trace: self.new_trace(),
+            request: self.new_request(),
+            deadline: Instant::now() + self.config.ask_timeout,
+            question,
+        };
+        self.ask(ask).await
     }
 
     /// Makes an id for what a client does.

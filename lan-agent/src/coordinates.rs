@@ -13,7 +13,7 @@ use tracing::debug;
 
 use crate::{
     agent::Agent,
-    ask::{Ask, Consistency, Question, coordinate::Update},
+    ask::{Question, coordinate::Update},
 };
 
 /// The time between two looks in a small datacenter, as in Consul.
@@ -63,18 +63,8 @@ async fn tell_on(agent: &Agent, mut random: SmallRng) {
 
 async fn tell(agent: &Agent, coordinate: Coordinate) -> bool {
     let node = agent.config.me.name.as_str().into();
-    let ask = Ask {
-        dc: None,
-        consistency: Consistency::Default,
-        max_stale: None,
-        blocking: None,
-        token: String::new(),
-        trace: agent.new_trace(),
-        request: agent.new_request(),
-        deadline: Instant::now() + agent.config.ask_timeout,
-        question: Question::CoordinateUpdate(Update { node, coordinate }),
-    };
-    match agent.ask(ask).await {
+    let question = Question::CoordinateUpdate(Update { node, coordinate });
+    match agent.ask_for_itself(question).await {
         Ok(answer) => &*answer.body == b"true",
         Err(error) => {
             debug!(%error, "the servers were not told where this node is");

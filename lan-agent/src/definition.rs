@@ -26,7 +26,7 @@ use crate::{
 pub use check::{
     CheckDefinition, DEREGISTER_AFTER_MIN, INTERVAL_MIN, OUTPUT_LEN_MAX, Probe, Thresholds, Tls,
 };
-pub use fields::DefinitionError;
+pub use fields::{DefinitionError, block};
 pub use service::ServiceDefinition;
 
 use fields::Fields;

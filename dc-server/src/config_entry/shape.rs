@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use lan_agent::duration;
+use lan_agent::{definition::block, duration};
 use serde_json::{Map, Value};
 
 use super::Mistake;
@@ -215,18 +215,6 @@ fn named(
         }
     }
     Ok(Value::Object(read.into_iter().collect()))
-}
-
-/// Returns the object that a value is; a block of HCL is a list of one.
-fn block(value: &Value) -> Option<&Map<String, Value>> {
-    match value {
-        Value::Object(object) => Some(object),
-        Value::Array(items) => match items.as_slice() {
-            [Value::Object(object)] => Some(object),
-            _ => None,
-        },
-        _ => None,
-    }
 }
 
 /// Puts names in order, so that the same said differently is the same.

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   given    a federation under load: clients write and read in and across all datacenters
-//!   break    every server of one datacenter is killed with SIGKILL at once
+//!   break    every server and gateway of one datacenter is killed with SIGKILL at once
 //!   expect   the others answer what does not concern it as before, fail what does with a clear
 //!            error, and know within seconds
 //!   recover  its servers are started again with their data: leader, answers, members, and every
@@ -143,7 +143,7 @@ impl Drill<'_> {
     /// Kills the servers; returns when that began and when it was done.
     async fn break_it(&mut self) -> Result<(Duration, Duration), DrillError> {
         let killing = self.zero.elapsed();
-        self.federation.kill_servers(&self.options.dc).await?;
+        self.federation.kill_outward(&self.options.dc).await?;
         let killed = self.zero.elapsed();
         self.progress.step(&format!("killed every server of {}", self.options.dc));
         Ok((killing, killed))
@@ -152,7 +152,7 @@ impl Drill<'_> {
     /// Starts the servers again; returns when.
     fn recover(&mut self) -> Result<Duration, DrillError> {
         let restarted = self.zero.elapsed();
-        self.federation.start_servers(&self.options.dc)?;
+        self.federation.start_outward(&self.options.dc)?;
         self.progress.step(&format!("started the servers of {} again", self.options.dc));
         Ok(restarted)
     }

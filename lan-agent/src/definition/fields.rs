@@ -181,7 +181,8 @@ fn plain(name: &str) -> String {
     name.chars().filter(|c| *c != '_').flat_map(char::to_lowercase).collect()
 }
 
-fn block(value: &Value) -> Option<&Map<String, Value>> {
+/// Returns the object that a value is; a block of HCL is a list of one.
+pub fn block(value: &Value) -> Option<&Map<String, Value>> {
     match value {
         Value::Object(object) => Some(object),
         Value::Array(items) => match items.as_slice() {

@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     agent::Agent,
-    ask::{Answer, Ask, AskError, Consistency, Question},
+    ask::{Answer, AskError, Question},
     catalog::{Check, Form, Inventory, Lookup, Selection, Subject},
 };
 
@@ -165,7 +165,7 @@ async fn tell(local: &Local, agent: &Agent, full: bool) -> Told {
     let changes = local.look(sync::plan);
     let outcomes: Vec<(Change, Result<Answer, AskError>)> = stream::iter(changes)
         .map(|change| async {
-            let outcome = agent.ask(ask(agent, change.question.clone())).await;
+            let outcome = agent.ask_for_itself(change.question.clone()).await;
             (change, outcome)
         })
         .buffer_unordered(CHANGES_MAX)
@@ -197,21 +197,7 @@ async fn compare(local: &Local, agent: &Agent) -> Result<(), AskError> {
 
 async fn lookup(agent: &Agent, subject: Subject) -> Result<Answer, AskError> {
     let lookup = Lookup { subject, selection: Selection::default(), form: Form::Records };
-    agent.ask(ask(agent, Question::Lookup(lookup))).await
-}
-
-fn ask(agent: &Agent, question: Question) -> Ask {
-    Ask {
-        dc: None,
-        consistency: Consistency::Default,
-        max_stale: None,
-        blocking: None,
-        token: String::new(),
-        trace: agent.new_trace(),
-        request: agent.new_request(),
-        deadline: Instant::now() + agent.config.ask_timeout,
-        question,
-    }
+    agent.ask_for_itself(Question::Lookup(lookup)).await
 }
 
 fn read<T: serde::de::DeserializeOwned>(answer: &Answer) -> Result<Option<T>, AskError> {
